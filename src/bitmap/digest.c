@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Digests of a map that nobody writes: XXH3 by segments for the hand-over, and
+ * SHA-256 in the form in which QEMU prints it.
+ */
+#include "bitmap/map.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <nettle/sha2.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+static const uint8_t zero_block[MAP_BLOCK_BYTES];
+
+static const uint8_t *block_bytes(const struct map *map, uint64_t block)
+{
+    return (const uint8_t *)(const void *)&map->leaf[block * MAP_BLOCK_WORDS];
+}
+
+uint64_t map_segment_blocks(uint64_t nblocks)
+{
+    uint64_t blocks = 1;
+    while (map_round_up(nblocks, blocks) > MAP_SEGMENTS)
+        blocks *= 2;
+    return blocks;
+}
+
+uint64_t map_digest(const struct map *map, uint64_t first_block, uint64_t nblocks)
+{
+    uint64_t sum = 0, end = first_block + nblocks;
+    if (end > map->nblocks)
+        end = map->nblocks;
+    for (uint64_t b = map_next_block(map, first_block); b < end; b = map_next_block(map, b + 1)) {
+        const uint8_t *bytes = block_bytes(map, b);
+        if (memcmp(bytes, zero_block, MAP_BLOCK_BYTES))
+            sum += XXH3_64bits_withSeed(bytes, MAP_BLOCK_BYTES, b);
+    }
+    return sum;
+}
+
+void map_sha256(const struct map *map, char hex[65])
+{
+    struct sha256_ctx ctx;
+    sha256_init(&ctx);
+    uint64_t left = map->nwords * 8;
+    for (uint64_t b = 0; left; b++) {
+        uint64_t n = left < MAP_BLOCK_BYTES ? left : MAP_BLOCK_BYTES;
+        sha256_update(&ctx, n, map_has_block(map, b, memory_order_acquire) ? block_bytes(map, b) : zero_block);
+        left -= n;
+    }
+    uint8_t digest[SHA256_DIGEST_SIZE];
+    sha256_digest(&ctx, sizeof digest, digest);
+    for (unsigned i = 0; i < sizeof digest; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+}

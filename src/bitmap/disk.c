@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Disks: create, open, list, remove, fence.
+ *
+ * A disk is born in a directory with a name that no disk can have
+ * (".new-..."), and renamed when it is whole: a killed create leaves no half
+ * disk.  Removal renames it away first, for the same reason.
+ */
+#include "bitmap/disk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+static const char disk_magic[8] = { 'd', 'f', 'd', 'i', 's', 'k', 0, 1 };
+
+uint64_t disk_nbits(const struct df_disk *disk, unsigned granularity_shift)
+{
+    return ((disk->size - 1) >> granularity_shift) + 1;
+}
+
+static int check_name(const char *name, struct df_error *err)
+{
+    size_t n = strlen(name);
+    if (n < 1 || n > DF_DISK_NAME_MAX)
+        return error_set(err, -EINVAL, "disk name '%.64s%s' has %zu bytes: 1 to %u are possible", name, n > 64 ? "..." : "", n, DF_DISK_NAME_MAX);
+    if (name[0] == '.')
+        return error_set(err, -EINVAL, "disk name '%s' begins with a dot: choose another", name);
+    for (size_t i = 0; i < n; i++)
+        if (name[i] == '/' || (unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+            return error_set(err, -EINVAL, "disk name '%s' has a '/' or a control character in it: choose another", name);
+    return 0;
+}
+
+static int open_dir_at(int dirfd, const char *name)
+{
+    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return fd < 0 ? -errno : fd;
+}
+
+/* STATE/disks, made if `create`. */
+static int open_disks(const char *state_dir, bool create, struct df_error *err)
+{
+    if (create && mkdir(state_dir, 0700) < 0 && errno != EEXIST)
+        return error_errno(err, -errno, "cannot make the state directory '%s'", state_dir);
+    CLEANUP(cleanup_fd) int state = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (state < 0)
+        return error_errno(err, -errno, "cannot open the state directory '%s'", state_dir);
+    if (create && mkdirat(state, "disks", 0700) < 0 && errno != EEXIST)
+        return error_errno(err, -errno, "cannot make '%s/disks'", state_dir);
+    int fd = open_dir_at(state, "disks");
+    return fd < 0 ? error_errno(err, fd, "cannot open '%s/disks'", state_dir) : fd;
+}
+
+static int write_fresh(int dirfd, uint64_t size)
+{
+    CLEANUP(cleanup_fd) int fd = openat(dirfd, "disk", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, sizeof(struct disk_shared)) < 0)
+        return -errno;
+    /* All of it: a full file system must not become a SIGBUS of a writer later. */
+    if (fallocate(fd, 0, 0, sizeof(struct disk_shared)) < 0 && errno != EOPNOTSUPP)
+        return -errno;
+    struct disk_shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (shared == MAP_FAILED)
+        return -errno;
+    shared->size = size;
+    shared->tables[0].next_map = 1;
+    memcpy(shared->magic, disk_magic, sizeof disk_magic);
+    munmap(shared, sizeof *shared);
+    return 0;
+}
+
+static void remove_tree(int disks, const char *name)
+{
+    int fd = open_dir_at(disks, name);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (dir) {
+        for (struct dirent *e; (e = readdir(dir));)
+            unlinkat(fd, e->d_name, 0);
+        closedir(dir);
+    } else if (fd >= 0) {
+        close(fd);
+    }
+    unlinkat(disks, name, AT_REMOVEDIR);
+}
+
+int df_disk_create(const char *state_dir, const char *name, uint64_t size, struct df_error *err)
+{
+    int r = check_name(name, err);
+    if (r < 0)
+        return r;
+    if (size < 1 || size > DF_DISK_SIZE_MAX)
+        return error_set(err, -EINVAL, "disk '%s' cannot have %" PRIu64 " bytes: 1 to %" PRIu64 " (1 EiB) are possible", name, size, DF_DISK_SIZE_MAX);
+    CLEANUP(cleanup_fd) int disks = open_disks(state_dir, true, err);
+    if (disks < 0)
+        return disks;
+    char fresh[64];
+    snprintf(fresh, sizeof fresh, ".new-%ld-%lx", (long)getpid(), (unsigned long)pthread_self());
+    if (mkdirat(disks, fresh, 0700) < 0)
+        return error_errno(err, -errno, "cannot create disk '%s' in '%s'", name, state_dir);
+    CLEANUP(cleanup_fd) int dirfd = open_dir_at(disks, fresh);
+    r = dirfd < 0 ? dirfd : write_fresh(dirfd, size);
+    if (!r && renameat2(disks, fresh, disks, name, RENAME_NOREPLACE) < 0)
+        r = -errno;
+    if (r < 0)
+        remove_tree(disks, fresh);
+    if (r == -EEXIST)
+        return error_set(err, r, "disk '%s' exists already: remove it first or choose another name", name);
+    return r < 0 ? error_errno(err, r, "cannot create disk '%s' in '%s'", name, state_dir) : 0;
+}
+
+int df_disk_list(const char *state_dir, int (*each)(void *opaque, const char *name), void *opaque, struct df_error *err)
+{
+    int fd = open_disks(state_dir, false, err);
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd;
+    DIR *dir = fdopendir(fd);
+    if (!dir) {
+        int r = -errno;
+        close(fd);
+        return error_errno(err, r, "cannot list the disks of '%s'", state_dir);
+    }
+    int r = 0;
+    for (struct dirent *e; !r && (e = readdir(dir));)
+        if (e->d_name[0] != '.')
+            r = each(opaque, e->d_name);
+    closedir(dir);
+    return r;
+}
+
+static int attach(struct df_disk *disk, struct df_error *err)
+{
+    struct stat st;
+    if (fstat(disk->fd, &st) < 0)
+        return error_errno(err, -errno, "cannot look at disk '%s'", disk->name);
+    if (!S_ISREG(st.st_mode) || st.st_size != sizeof(struct disk_shared))
+        return error_set(err, -EPROTO, "the file of disk '%s' has %" PRIu64 " bytes, not %zu: it is damaged or of another version",
+                         disk->name, (uint64_t)st.st_size, sizeof(struct disk_shared));
+    disk->shared = mmap(NULL, sizeof *disk->shared, PROT_READ | PROT_WRITE, MAP_SHARED, disk->fd, 0);
+    if (disk->shared == MAP_FAILED) {
+        disk->shared = NULL;
+        return error_errno(err, -errno, "cannot map disk '%s'", disk->name);
+    }
+    disk->size = disk->shared->size;
+    if (memcmp(disk->shared->magic, disk_magic, sizeof disk_magic) || disk->size < 1 || disk->size > DF_DISK_SIZE_MAX)
+        return error_set(err, -EPROTO, "the file of disk '%s' does not begin like one: it is damaged or of another version", disk->name);
+    return 0;
+}
+
+int df_disk_open(const char *state_dir, const char *name, struct df_disk **out, struct df_error *err)
+{
+    int r = check_name(name, err);
+    if (r < 0)
+        return r;
+    CLEANUP(cleanup_fd) int disks = open_disks(state_dir, false, err);
+    if (disks < 0)
+        return disks;
+    CLEANUP(df_disk_close) struct df_disk *disk = calloc(1, sizeof *disk);
+    if (!disk)
+        return error_errno(err, -ENOMEM, "cannot open disk '%s'", name);
+    memcpy(disk->name, name, strlen(name) + 1);
+    pthread_mutex_init(&disk->mutex, NULL);
+    disk->fd = -1;
+    disk->dirfd = open_dir_at(disks, name);
+    if (disk->dirfd >= 0)
+        disk->fd = openat(disk->dirfd, "disk", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (disk->dirfd == -ENOENT)
+        return error_set(err, -ENOENT, "there is no disk '%s'", name);
+    if (disk->fd < 0)
+        return error_errno(err, disk->dirfd < 0 ? disk->dirfd : -errno, "cannot open disk '%s'", name);
+    r = attach(disk, err);
+    if (r < 0)
+        return r;
+    *out = steal(&disk);
+    return 0;
+}
+
+void df_disk_close(struct df_disk **diskp)
+{
+    struct df_disk *disk = steal(diskp);
+    if (!disk)
+        return;
+    if (disk->shared)
+        munmap(disk->shared, sizeof *disk->shared);
+    if (disk->fd >= 0)
+        close(disk->fd);
+    if (disk->dirfd >= 0)
+        close(disk->dirfd);
+    pthread_mutex_destroy(&disk->mutex);
+    free(disk);
+}
+
+int df_disk_remove(const char *state_dir, const char *name, struct df_error *err)
+{
+    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
+    int r = df_disk_open(state_dir, name, &disk, err);
+    if (r < 0)
+        return r;
+    CLEANUP(cleanup_fd) int disks = open_disks(state_dir, false, err);
+    if (disks < 0)
+        return disks;
+    CLEANUP(txn_abort) struct txn txn;
+    r = txn_begin(disk, &txn, err);
+    for (uint32_t i = 0; !r && i < txn.table->nrecords; i++)
+        if (txn.table->records[i].state != RECORD_IDLE)
+            r = error_set(err, -EBUSY, "disk '%s' cannot be removed: a session is moving its bitmap '%s'; cancel it or wait for it",
+                          name, txn.table->records[i].name);
+    if (!r && section_in_use(disk))
+        r = error_set(err, -EBUSY, "disk '%s' cannot be removed: a program has it open for writing; stop that first", name);
+    if (r < 0)
+        return r;
+    char gone[64];
+    snprintf(gone, sizeof gone, ".gone-%ld-%lx", (long)getpid(), (unsigned long)pthread_self());
+    if (renameat(disks, name, disks, gone) < 0)
+        return error_errno(err, -errno, "cannot remove disk '%s'", name);
+    remove_tree(disks, gone);
+    return 0;
+}
+
+const char *df_disk_name(const struct df_disk *disk)
+{
+    return disk->name;
+}
+
+uint64_t df_disk_size(const struct df_disk *disk)
+{
+    return disk->size;
+}
+
+bool df_disk_is_readonly(const struct df_disk *disk)
+{
+    return atomic_load_explicit(&disk->shared->epoch, memory_order_acquire) & DISK_EPOCH_FENCED;
+}
+
+static int set_fence(struct df_disk *disk, uint64_t fence, struct df_error *err)
+{
+    struct txn txn;
+    int r = txn_begin(disk, &txn, err);
+    if (r < 0)
+        return r;
+    txn.changed = txn.fence != fence;
+    txn.fence = fence;
+    txn_commit(&txn);
+    return 0;
+}
+
+int df_disk_fence(struct df_disk *disk, struct df_error *err)
+{
+    return set_fence(disk, DISK_EPOCH_FENCED, err);
+}
+
+int df_disk_unfence(struct df_disk *disk, struct df_error *err)
+{
+    return set_fence(disk, 0, err);
+}

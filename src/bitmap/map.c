@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Map files: create, open, close.
+ *
+ * Creation allocates the header and the summary (at most 8 MiB, for 2^41 bits)
+ * and leaves the leaf a hole.  Leaf blocks get their storage in map_reserve,
+ * where a full file system is an error and not a SIGBUS.
+ */
+#include "bitmap/map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <dirtyferry/bitmap.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+static const char map_magic[8] = { 'd', 'f', 'm', 'a', 'p', 0, 0, 1 };
+
+static uint64_t summary_bytes(const struct map *map)
+{
+    return map_round_up(map_round_up(map->nblocks, 64) * 8, MAP_BLOCK_BYTES) * MAP_BLOCK_BYTES;
+}
+
+static uint64_t file_bytes(const struct map *map)
+{
+    return MAP_HEADER_BYTES + summary_bytes(map) + map->nblocks * MAP_BLOCK_BYTES;
+}
+
+/* fd < 0: anonymous memory. */
+static int map_attach(int fd, uint64_t nbits, const char *file, struct map **out, struct df_error *err)
+{
+    CLEANUP(cleanup_free) struct map *map = calloc(1, sizeof *map);
+    if (!map)
+        return error_errno(err, -ENOMEM, "cannot map '%s'", file);
+    map->nbits = nbits;
+    map->nwords = map_round_up(nbits, 64);
+    map->nblocks = map_round_up(map->nwords, MAP_BLOCK_WORDS);
+    map->mapped_bytes = file_bytes(map);
+    int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+    char *base = mmap(NULL, map->mapped_bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, fd, 0);
+    if (base == MAP_FAILED)
+        return error_errno(err, -errno, "cannot map %zu bytes of '%s'", map->mapped_bytes, file);
+    map->header = (struct map_header *)base;
+    map->summary = (_Atomic uint64_t *)(base + MAP_HEADER_BYTES);
+    map->leaf = (_Atomic uint64_t *)(base + MAP_HEADER_BYTES + summary_bytes(map));
+    *out = steal(&map);
+    return 0;
+}
+
+static int check_nbits(uint64_t nbits, struct df_error *err)
+{
+    if (nbits < 1 || nbits > DF_BITMAP_BITS_MAX)
+        return error_set(err, -EFBIG, "a bitmap of %" PRIu64 " bits is out of range: 1 to %" PRIu64 " bits are possible",
+                         nbits, DF_BITMAP_BITS_MAX);
+    return 0;
+}
+
+int map_create_anonymous(uint64_t nbits, struct map **map, struct df_error *err)
+{
+    int r = check_nbits(nbits, err);
+    return r < 0 ? r : map_attach(-1, nbits, "memory", map, err);
+}
+
+int map_create(int dirfd, const char *file, uint64_t nbits, struct map **out, struct df_error *err)
+{
+    int r = check_nbits(nbits, err);
+    if (r < 0)
+        return r;
+    CLEANUP(cleanup_fd) int fd = openat(dirfd, file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return error_errno(err, -errno, "cannot create the map '%s'", file);
+    struct map probe = { .nblocks = map_round_up(map_round_up(nbits, 64), MAP_BLOCK_WORDS) };
+    r = ftruncate(fd, (off_t)file_bytes(&probe)) < 0 ? -errno : 0;
+    /* EOPNOTSUPP: such a file system cannot promise space; a full one is then a SIGBUS. */
+    if (!r && fallocate(fd, 0, 0, (off_t)(MAP_HEADER_BYTES + summary_bytes(&probe))) < 0 && errno != EOPNOTSUPP)
+        r = -errno;
+    if (r < 0)
+        error_errno(err, r, "cannot make the map '%s' %" PRIu64 " bytes long", file, file_bytes(&probe));
+    else
+        r = map_attach(fd, nbits, file, out, err);
+    if (r < 0) {
+        unlinkat(dirfd, file, 0);
+        return r;
+    }
+    (*out)->header->nbits = htole64(nbits);
+    memcpy((*out)->header->magic, map_magic, sizeof map_magic);
+    return 0;
+}
+
+int map_open(int dirfd, const char *file, uint64_t nbits, struct map **out, struct df_error *err)
+{
+    CLEANUP(cleanup_fd) int fd = openat(dirfd, file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_errno(err, -errno, "cannot open the map '%s'", file);
+    int r = check_nbits(nbits, err);
+    if (r < 0)
+        return r;
+    struct map probe = { .nblocks = map_round_up(map_round_up(nbits, 64), MAP_BLOCK_WORDS) };
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return error_errno(err, -errno, "cannot look at the map '%s'", file);
+    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != file_bytes(&probe))
+        return error_set(err, -EPROTO, "the map '%s' is not a file of %" PRIu64 " bytes: it is damaged", file, file_bytes(&probe));
+    CLEANUP(map_close) struct map *map = NULL;
+    r = map_attach(fd, nbits, file, &map, err);
+    if (r < 0)
+        return r;
+    if (memcmp(map->header->magic, map_magic, sizeof map_magic) || le64toh(map->header->nbits) != nbits)
+        return error_set(err, -EPROTO, "the map '%s' does not begin like a map of %" PRIu64 " bits: it is damaged", file, nbits);
+    *out = steal(&map);
+    return 0;
+}
+
+void map_close(struct map **map)
+{
+    if (!*map)
+        return;
+    munmap((*map)->header, (*map)->mapped_bytes);
+    free(*map);
+    *map = NULL;
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A map: the bits of one bitmap in a sparse file that many processes share.
+ *
+ *     header   one page: magic, version, nbits, damaged flag
+ *     summary  one bit for each block of leaves
+ *     leaf     the bits; 64-bit words, little-endian on every machine, so that
+ *              the bytes of the leaf are what the wire, SHA-256 and qcow2 want
+ *
+ * A block is 4 KiB of leaf: what the machine allocates and faults in anyway.
+ * A block whose summary bit is clear has never been written and must not even
+ * be read (on tmpfs a read would allocate it).
+ *
+ * Invariants
+ *  - While a map is shared its bits are only ever set.  Clearing a bitmap gives
+ *    it a new map.  That is why a writer may skip a bit that it sees set.
+ *    (One exception: the parent of a running transfer, which only the receiver
+ *    writes, may be emptied block by block: map_clear_words.)
+ *  - A leaf bit that is visible has its summary bit (order of stores in mark.c).
+ *  - Bits at and beyond nbits are never set.
+ *  - The geometry is computed from nbits, which the caller knows from the disk;
+ *    nothing read from the shared file is used as an index.
+ */
+#ifndef BITMAP_MAP_H
+#define BITMAP_MAP_H
+
+#include <endian.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <dirtyferry/error.h>
+
+#define MAP_BLOCK_BYTES   UINT64_C(4096)
+#define MAP_BLOCK_WORDS   (MAP_BLOCK_BYTES / 8)
+#define MAP_BLOCK_BITS    (MAP_BLOCK_BYTES * 8)
+#define MAP_HEADER_BYTES  UINT64_C(4096)
+
+struct map_header {
+    char magic[8];              /* "dfmap\0\0\1": the last byte is the version */
+    uint64_t nbits;             /* little-endian, as all here */
+    _Atomic uint32_t damaged;   /* a bit could not be stored: the map may lack bits */
+};
+
+struct map {
+    uint64_t nbits;
+    uint64_t nwords;            /* words that hold bits: ceil(nbits / 64) */
+    uint64_t nblocks;           /* ceil(nwords / MAP_BLOCK_WORDS) */
+    struct map_header *header;
+    _Atomic uint64_t *summary;  /* ceil(nblocks / 64) words, little-endian */
+    _Atomic uint64_t *leaf;     /* nblocks * MAP_BLOCK_WORDS words, little-endian */
+    size_t mapped_bytes;
+};
+
+/* O(1) in nbits.  The file must not exist. */
+int map_create(int dirfd, const char *file, uint64_t nbits, struct map **map, struct df_error *err);
+int map_open(int dirfd, const char *file, uint64_t nbits, struct map **map, struct df_error *err);
+/* A private map without a file, for the bookkeeping of one process. */
+int map_create_anonymous(uint64_t nbits, struct map **map, struct df_error *err);
+void map_close(struct map **map);
+
+static inline bool map_is_damaged(const struct map *map)
+{
+    return atomic_load_explicit(&map->header->damaged, memory_order_relaxed) != 0;
+}
+
+/* ---- mark.c: setting.  0, or -ENOSPC (the map is then damaged). */
+
+int map_set(struct map *map, uint64_t first_bit, uint64_t nbits);
+/* Make sure that writing blocks [first, first + n) cannot fail, and set their summary bits. */
+int map_reserve(struct map *map, uint64_t first_block, uint64_t n);
+/*
+ * For the only writer of a map that nobody else writes: OR `nbytes` bytes of
+ * little-endian bits into the leaf from byte `offset` on (a multiple of 8), or
+ * empty whole words.  Others may read meanwhile.
+ */
+int map_or_bytes(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t nbytes);
+int map_set_alone(struct map *map, uint64_t first_bit, uint64_t nbits);
+void map_clear_words(struct map *map, uint64_t first_word, uint64_t nwords);
+
+/* ---- iterate.c: looking.  Cost: what is dirty in the range, and the summary. */
+
+bool map_test(const struct map *map, uint64_t bit);
+/* First set (clear) bit at or after `bit`, or nbits. */
+uint64_t map_next_set(const struct map *map, uint64_t bit);
+uint64_t map_next_clear(const struct map *map, uint64_t bit);
+/* First block at or after `block` whose summary bit is set, or nblocks. */
+uint64_t map_next_block(const struct map *map, uint64_t block);
+uint64_t map_count(const struct map *map);
+
+/* ---- merge.c */
+
+/* dst |= src, both of the same nbits.  Safe while others set bits in either. */
+int map_merge(struct map *dst, const struct map *src);
+/* The same for different granularities (2^shift bytes a bit) of one disk, outwards. */
+int map_merge_scaled(struct map *dst, unsigned dst_shift, const struct map *src, unsigned src_shift);
+
+/* ---- digest.c */
+
+/*
+ * A map is cut into at most MAP_SEGMENTS segments of whole blocks, a power of
+ * two.  The digest of a segment is the sum modulo 2^64 of XXH3-64 of each of
+ * its blocks that holds a set bit, seeded with the number of the block.
+ * Documented in proto/dirtyferry.md; independent of the chunk size.
+ */
+#define MAP_SEGMENTS 1024
+uint64_t map_segment_blocks(uint64_t nblocks);
+uint64_t map_digest(const struct map *map, uint64_t first_block, uint64_t nblocks);
+void map_sha256(const struct map *map, char hex[65]);
+
+/* ---- shared by the files above */
+
+static inline bool map_has_block(const struct map *map, uint64_t block, memory_order order)
+{
+    uint64_t w = atomic_load_explicit(&map->summary[block / 64], order);
+    return le64toh(w) >> (block % 64) & 1;
+}
+
+static inline uint64_t map_word(const struct map *map, uint64_t word)
+{
+    return le64toh(atomic_load_explicit(&map->leaf[word], memory_order_relaxed));
+}
+
+static inline uint64_t map_round_up(uint64_t n, uint64_t unit)
+{
+    return n / unit + (n % unit != 0);
+}
+
+#endif

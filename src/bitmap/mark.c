@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Setting bits without a lock.
+ *
+ * Order of a set: storage for the block, then the summary bit, then the leaf
+ * bits; the last two by atomic OR, each skipped when already set.
+ *
+ * Memory order.  Both ORs are seq_cst: a writer marks and then looks at the
+ * disk's epoch, a merger bumps the epoch and then reads the map.  One of the
+ * two must see the other (store buffering), which only a total order gives.  A
+ * writer that skips a bit because another one set it reads that bit with
+ * acquire; so what the other stored before, the summary bit included, and the
+ * epoch that was in force are visible to it too (its look at the epoch is
+ * seq_cst again).
+ */
+#include "bitmap/map.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static int damage(struct map *map, int error)
+{
+    atomic_store_explicit(&map->header->damaged, 1, memory_order_release);
+    return error;
+}
+
+/*
+ * Storage first: on a full file system the first store into a hole would be a
+ * SIGBUS in somebody's block server.  MADV_POPULATE_WRITE (Linux 5.14) gives an
+ * error instead; an older kernel (EINVAL) keeps the old behaviour.
+ */
+static int populate(struct map *map, uint64_t first_block, uint64_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = (uintptr_t)&map->leaf[first_block * MAP_BLOCK_WORDS] & ~(page - 1);
+    uintptr_t to = (uintptr_t)&map->leaf[(first_block + n) * MAP_BLOCK_WORDS];
+    while (madvise((void *)from, to - from, MADV_POPULATE_WRITE) < 0) {
+        if (errno == EINVAL || errno == ENOSYS)
+            return 0;
+        if (errno != EINTR && errno != EAGAIN)
+            return -ENOSPC;
+    }
+    return 0;
+}
+
+int map_reserve(struct map *map, uint64_t first_block, uint64_t n)
+{
+    uint64_t end = first_block + n;
+    for (uint64_t b = first_block; b < end; b++) {
+        if (map_has_block(map, b, memory_order_acquire))
+            continue;
+        uint64_t upto = b + 1;
+        while (upto < end && !map_has_block(map, upto, memory_order_relaxed))
+            upto++;
+        int r = populate(map, b, upto - b);
+        if (r < 0)
+            return damage(map, r);
+        for (; b < upto; b++)
+            atomic_fetch_or_explicit(&map->summary[b / 64], htole64(UINT64_C(1) << (b % 64)), memory_order_seq_cst);
+    }
+    return 0;
+}
+
+static uint64_t mask_of(uint64_t first, uint64_t end, uint64_t word)
+{
+    uint64_t mask = ~UINT64_C(0);
+    if (word == first / 64)
+        mask <<= first % 64;
+    if (word == (end - 1) / 64)
+        mask &= ~UINT64_C(0) >> (63 - (end - 1) % 64);
+    return mask;
+}
+
+static int set_word(struct map *map, uint64_t word, uint64_t mask)
+{
+    uint64_t block = word / MAP_BLOCK_WORDS;
+    if (!map_has_block(map, block, memory_order_acquire)) {
+        int r = map_reserve(map, block, 1);
+        if (r < 0)
+            return r;
+    }
+    mask = htole64(mask);
+    if ((atomic_load_explicit(&map->leaf[word], memory_order_acquire) & mask) != mask)
+        atomic_fetch_or_explicit(&map->leaf[word], mask, memory_order_seq_cst);
+    return 0;
+}
+
+int map_set(struct map *map, uint64_t first, uint64_t nbits)
+{
+    uint64_t end = first + nbits;
+    for (uint64_t w = first / 64; w * 64 < end; w++) {
+        int r = set_word(map, w, mask_of(first, end, w));
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* Others read these words at the same time, hence atomic, but nobody else stores, hence no locked OR. */
+static void or_alone(struct map *map, uint64_t word, uint64_t mask)
+{
+    uint64_t old = atomic_load_explicit(&map->leaf[word], memory_order_relaxed);
+    atomic_store_explicit(&map->leaf[word], old | htole64(mask), memory_order_relaxed);
+}
+
+int map_or_bytes(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t nbytes)
+{
+    uint64_t first_block = offset / MAP_BLOCK_BYTES;
+    int r = map_reserve(map, first_block, map_round_up(offset + nbytes, MAP_BLOCK_BYTES) - first_block);
+    if (r < 0)
+        return r;
+    uint64_t word = offset / 8, left = nbytes;
+    for (; left >= 8; left -= 8, bytes += 8, word++) {
+        uint64_t v;
+        __builtin_memcpy(&v, bytes, 8);
+        or_alone(map, word, le64toh(v));
+    }
+    if (left) {
+        uint64_t v = 0;
+        __builtin_memcpy(&v, bytes, left);
+        or_alone(map, word, le64toh(v));
+    }
+    return 0;
+}
+
+int map_set_alone(struct map *map, uint64_t first, uint64_t nbits)
+{
+    uint64_t end = first + nbits;
+    uint64_t first_block = first / MAP_BLOCK_BITS;
+    int r = map_reserve(map, first_block, map_round_up(end, MAP_BLOCK_BITS) - first_block);
+    if (r < 0)
+        return r;
+    for (uint64_t w = first / 64; w * 64 < end; w++)
+        or_alone(map, w, mask_of(first, end, w));
+    return 0;
+}
+
+void map_clear_words(struct map *map, uint64_t first_word, uint64_t nwords)
+{
+    for (uint64_t w = first_word; w < first_word + nwords; w++)
+        if (map_has_block(map, w / MAP_BLOCK_WORDS, memory_order_relaxed))
+            atomic_store_explicit(&map->leaf[w], 0, memory_order_relaxed);
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Section slots: who is in the middle of a write.
+ *
+ * A slot belongs to whoever holds the lock on its byte, by an open file
+ * description lock: the kernel drops it when the last process that has the
+ * description is gone, whatever killed it and in whatever PID namespace it
+ * lived.  Locks of one description do not exclude each other, so a process
+ * notes its own slots in own_slots.
+ *
+ * An open slot without a lock is a write that was never acknowledged.  Part of
+ * it may be on the disk, and a bitmap may have been cleared since it began: its
+ * range is marked once more where writes are recorded now, then it is closed.
+ */
+#include "bitmap/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+/* Far behind anything that is in the file; locks may lie there. */
+#define SLOT_LOCK_BASE (INT64_C(1) << 40)
+
+static struct flock slot_lock(unsigned slot, short type)
+{
+    return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = SLOT_LOCK_BASE + slot, .l_len = 1 };
+}
+
+static bool is_own(const struct df_disk *disk, unsigned slot)
+{
+    return disk->own_slots[slot / 64] >> (slot % 64) & 1;
+}
+
+static bool is_dead(const struct df_disk *disk, unsigned slot)
+{
+    if (is_own(disk, slot))
+        return false;
+    struct flock lock = slot_lock(slot, F_WRLCK);
+    return fcntl(disk->fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
+}
+
+/* Callers hold mutex and file lock, so the epoch stands still and no other process reaps. */
+static void reap(struct df_disk *disk, unsigned slot)
+{
+    struct section *section = &disk->shared->sections[slot];
+    if (!atomic_load_explicit(&section->open, memory_order_acquire))
+        return;
+    uint64_t offset = atomic_load_explicit(&section->offset, memory_order_relaxed);
+    uint64_t length = atomic_load_explicit(&section->length, memory_order_relaxed);
+    if (offset < disk->size && length && length <= disk->size - offset)
+        disk_mark_locked(disk, offset, length);
+    atomic_store_explicit(&section->open, 0, memory_order_release);
+}
+
+int section_claim(struct df_disk *disk, unsigned *slot, struct df_error *err)
+{
+    for (unsigned i = 0; i < DF_DISK_WRITERS; i++) {
+        if (is_own(disk, i))
+            continue;
+        struct flock lock = slot_lock(i, F_WRLCK);
+        if (fcntl(disk->fd, F_OFD_SETLK, &lock) < 0) {
+            if (errno == EAGAIN || errno == EACCES)
+                continue;
+            return error_errno(err, -errno, "cannot claim a writer's slot of disk '%s'", disk->name);
+        }
+        disk->own_slots[i / 64] |= UINT64_C(1) << (i % 64);
+        if (atomic_load_explicit(&disk->shared->sections[i].open, memory_order_relaxed)) {
+            int r = disk_lock(disk, err);
+            if (r < 0) {
+                section_release(disk, i);
+                return r;
+            }
+            reap(disk, i);
+            disk_unlock(disk);
+        }
+        /* seq_cst: whoever fences after this store looks at the slot, whoever fenced before is seen by begin. */
+        uint64_t n = atomic_load_explicit(&disk->shared->nsections, memory_order_seq_cst);
+        while (n <= i && !atomic_compare_exchange_weak_explicit(&disk->shared->nsections, &n, i + 1,
+                                                               memory_order_seq_cst, memory_order_seq_cst))
+            ;
+        *slot = i;
+        return 0;
+    }
+    return error_set(err, -EMFILE, "disk '%s' has %u writers already, the most that are possible: close some", disk->name, DF_DISK_WRITERS);
+}
+
+void section_release(struct df_disk *disk, unsigned slot)
+{
+    struct flock lock = slot_lock(slot, F_UNLCK);
+    disk->own_slots[slot / 64] &= ~(UINT64_C(1) << (slot % 64));
+    fcntl(disk->fd, F_OFD_SETLK, &lock);
+}
+
+bool section_in_use(const struct df_disk *disk)
+{
+    uint64_t n = atomic_load_explicit(&disk->shared->nsections, memory_order_seq_cst);
+    for (unsigned i = 0; i < n && i < DF_DISK_WRITERS; i++)
+        if (!is_dead(disk, i))
+            return true;
+    return false;
+}
+
+unsigned df_disk_open_sections(struct df_disk *disk)
+{
+    LOCK_SCOPE(&disk->mutex);
+    uint64_t n = atomic_load_explicit(&disk->shared->nsections, memory_order_seq_cst);
+    unsigned open = 0;
+    if (n > DF_DISK_WRITERS)
+        n = DF_DISK_WRITERS;
+    for (unsigned i = 0; i < n; i++) {
+        /* seq_cst: pairs with begin, which opens the slot and then looks for the fence. */
+        if (!atomic_load_explicit(&disk->shared->sections[i].open, memory_order_seq_cst))
+            continue;
+        if (is_dead(disk, i) && disk_lock(disk, NULL) == 0) {
+            if (is_dead(disk, i))
+                reap(disk, i);
+            disk_unlock(disk);
+        } else {
+            open++;
+        }
+    }
+    return open;
+}
