@@ -46,3 +46,47 @@ libdirtyferry_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined \
 	-Wl,--version-script=$(top_srcdir)/src/dirtyferry.map
 EXTRA_libdirtyferry_la_DEPENDENCIES = $(top_srcdir)/src/dirtyferry.map
 EXTRA_DIST += src/dirtyferry.map
+
+noinst_LTLIBRARIES += libwire.la
+libwire_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS)
+libwire_la_SOURCES = \
+	src/base/bits.h src/wire/limits.h \
+	src/wire/scan.c src/wire/scan.h src/wire/out.c src/wire/out.h \
+	src/wire/schema.c src/wire/schema.h src/wire/message.c src/wire/message.h \
+	src/wire/frame.c src/wire/frame.h src/wire/encoder.c src/wire/encoder.h
+
+noinst_LTLIBRARIES += libnet.la
+libnet_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS) -DXXH_INLINE_ALL
+libnet_la_SOURCES = \
+	src/net/socket.c src/net/socket.h src/net/client.c src/net/client.h \
+	src/net/server.c src/net/server.h src/net/peer.c src/net/peer.h \
+	src/net/events.c src/net/events.h
+
+noinst_LTLIBRARIES += libsession.la
+libsession_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS)
+libsession_la_SOURCES = \
+	src/backend/backend.c src/backend/backend.h src/backend/native.c \
+	src/session/session.h src/session/state.c src/session/state.h \
+	src/session/engine.c src/session/report.c \
+	src/session/source.c src/session/lease.c src/session/worker.c src/session/worker.h \
+	src/session/target.c src/session/receive.c src/session/receive.h
+
+# In the order in which they need each other.
+ENGINE_LIBS = libsession.la libnet.la libwire.la libbitmap.la libbase.la \
+	$(ZMQ_LIBS) $(MSGPACK_LIBS) $(NETTLE_LIBS)
+
+sbin_PROGRAMS += dirtyferryd
+dirtyferryd_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS)
+dirtyferryd_LDADD = $(ENGINE_LIBS)
+dirtyferryd_SOURCES = \
+	src/daemon/main.c src/daemon/admin.c src/daemon/admin.h \
+	src/daemon/orphans.c src/daemon/orphans.h
+
+bin_PROGRAMS += dirtyferry
+dirtyferry_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(JANSSON_CFLAGS)
+dirtyferry_LDADD = $(ENGINE_LIBS) $(JANSSON_LIBS)
+dirtyferry_SOURCES = \
+	src/cli/cli.h src/cli/main.c src/cli/common.c \
+	src/cli/disk.c src/cli/bitmap.c src/cli/export.c \
+	src/cli/plan.c src/cli/migrate.c src/cli/steps.c src/cli/progress.c \
+	src/cli/worker.c src/cli/watch.c

@@ -168,5 +168,7 @@ void disk_set_unrecorded(struct df_disk *disk);
 int disk_get_map(struct df_disk *disk, const char *bitmap, const uint8_t session[DF_SESSION_BYTES],
                  struct map_ref **ref, struct df_error *err);
 void disk_put_map(struct df_disk *disk, struct map_ref **ref);
+/* A bitmap's map whatever its state, to show its count. */
+int disk_peek_map(struct df_disk *disk, const char *bitmap, struct map_ref **ref);
 
 #endif

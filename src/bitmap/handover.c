@@ -192,6 +192,16 @@ int disk_get_map(struct df_disk *disk, const char *bitmap, const uint8_t session
     return mapref_get(disk, step.record->map, step.record->granularity_shift, ref, err);
 }
 
+int disk_peek_map(struct df_disk *disk, const char *bitmap, struct map_ref **ref)
+{
+    CLEANUP(txn_abort) struct txn txn;
+    struct record *record;
+    int r = txn_begin(disk, &txn, NULL);
+    if (!r)
+        r = txn_get(&txn, bitmap, &record, NULL);
+    return r < 0 ? r : mapref_get(disk, record->map, record->granularity_shift, ref, NULL);
+}
+
 void disk_put_map(struct df_disk *disk, struct map_ref **ref)
 {
     LOCK_SCOPE(&disk->mutex);

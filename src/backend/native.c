@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The built-in store: the disks of a state directory. */
+#include "backend/backend.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "bitmap/disk.h"
+
+struct native {
+    struct backend base;
+    struct df_disk *disk;
+    char directory[3072];
+};
+
+static struct df_disk *disk_of(struct backend *b)
+{
+    return ((struct native *)b)->disk;
+}
+
+static uint64_t native_size(struct backend *b)
+{
+    return df_disk_size(disk_of(b));
+}
+
+static int native_info(struct backend *b, const char *bitmap, struct df_bitmap_info *info, struct df_error *err)
+{
+    return df_bitmap_get_info(disk_of(b), bitmap, info, err);
+}
+
+static int native_take(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err)
+{
+    return df_bitmap_take(disk_of(b), bitmap, session, err);
+}
+
+static int native_give_back(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err)
+{
+    return df_bitmap_give_back(disk_of(b), bitmap, session, err);
+}
+
+static int native_fence(struct backend *b, struct df_error *err)
+{
+    return df_disk_fence(disk_of(b), err);
+}
+
+static int native_unfence(struct backend *b, struct df_error *err)
+{
+    return df_disk_unfence(disk_of(b), err);
+}
+
+static unsigned native_open_sections(struct backend *b)
+{
+    return df_disk_open_sections(disk_of(b));
+}
+
+static int native_add_frozen(struct backend *b, const char *bitmap, uint32_t granularity, unsigned flags, const uint8_t *session, struct df_error *err)
+{
+    return df_bitmap_add_frozen(disk_of(b), bitmap, granularity, flags, session, err);
+}
+
+static int native_unlock(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err)
+{
+    return df_bitmap_unlock(disk_of(b), bitmap, session, err);
+}
+
+static int native_reclaim(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err)
+{
+    return df_bitmap_reclaim(disk_of(b), bitmap, session, err);
+}
+
+static int native_discard(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err)
+{
+    return df_bitmap_discard(disk_of(b), bitmap, session, err);
+}
+
+static int native_get_map(struct backend *b, const char *bitmap, const uint8_t *session, struct backend_map *map, struct df_error *err)
+{
+    struct map_ref *ref = NULL;
+    char file[MAP_FILE_BYTES];
+    int r = disk_get_map(disk_of(b), bitmap, session, &ref, err);
+    if (r < 0)
+        return r;
+    map->map = ref->map;
+    map->ref = ref;
+    snprintf(map->path, sizeof map->path, "%s/%s", ((struct native *)b)->directory, mapref_file(ref->id, file));
+    return 0;
+}
+
+static void native_put_map(struct backend *b, struct backend_map *map)
+{
+    struct map_ref *ref = steal(&map->ref);
+    map->map = NULL;
+    if (ref)
+        disk_put_map(disk_of(b), &ref);
+}
+
+static void native_close(struct backend *b)
+{
+    struct native *n = (struct native *)b;
+    df_disk_close(&n->disk);
+    free(n);
+}
+
+static const struct backend_ops native_ops = {
+    .size = native_size,
+    .info = native_info,
+    .take = native_take,
+    .give_back = native_give_back,
+    .fence = native_fence,
+    .unfence = native_unfence,
+    .open_sections = native_open_sections,
+    .add_frozen = native_add_frozen,
+    .unlock = native_unlock,
+    .reclaim = native_reclaim,
+    .discard = native_discard,
+    .get_map = native_get_map,
+    .put_map = native_put_map,
+    .close = native_close,
+};
+
+int native_open(const char *state_dir, const char *disk, struct backend **backend, struct df_error *err)
+{
+    CLEANUP(cleanup_free) char *absolute = realpath(state_dir, NULL);
+    struct native *n = calloc(1, sizeof *n);
+    if (!n)
+        return error_errno(err, -ENOMEM, "cannot open disk '%s'", disk);
+    int r = df_disk_open(state_dir, disk, &n->disk, err);
+    if (!r && (!absolute || snprintf(n->directory, sizeof n->directory, "%s/disks/%s", absolute, disk) >= (int)sizeof n->directory))
+        r = error_set(err, -EINVAL, "the path of the state directory '%s' is too long", state_dir);
+    if (r < 0) {
+        df_disk_close(&n->disk);
+        free(n);
+        return r;
+    }
+    n->base.ops = &native_ops;
+    snprintf(n->base.disk, sizeof n->base.disk, "%s", disk);
+    *backend = &n->base;
+    return 0;
+}

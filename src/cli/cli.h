@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What the subcommands share.  A subcommand is a function in a file of its own;
+ * main.c has the table of them.  It returns 0, or a negative errno with the
+ * sentence in cli->err, or USAGE when the command line is wrong (exit status 2).
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <jansson.h>
+
+#include "net/client.h"
+
+#define USAGE 1     /* not an errno */
+
+struct cli {
+    void *context;
+    const char *endpoint;       /* -c */
+    bool json;
+    struct client *client;      /* to `endpoint`, opened when needed */
+    struct df_error err;
+    const char *usage;          /* of the subcommand */
+};
+
+/* -------------------------------------------------- usage */
+
+/* Prints why and how to get help; returns USAGE. */
+__attribute__((format(printf, 2, 3)))
+int cli_usage(struct cli *cli, const char *format, ...);
+/* For getopt_long's return values: help or a wrong option. */
+int cli_option(struct cli *cli, int c);
+/* Are there `min` to `max` arguments left? */
+int cli_arguments(struct cli *cli, int argc, int min, int max);
+
+/* ---------------------------------------------- requests */
+
+struct client *cli_client(struct cli *cli);
+/* Ask cli->endpoint.  *reply may be NULL. */
+int cli_call(struct cli *cli, struct out *out, struct message **reply);
+/* Split DISK/BITMAP; false if there is no BITMAP.  The disk is copied. */
+bool cli_split(const char *text, char disk[256], const char **bitmap);
+/* A size as a number; USAGE if it is none. */
+int cli_size(struct cli *cli, const char *text, const char *what, uint64_t *bytes);
+
+/* A reply's fields as JSON, without v, type and id. */
+json_t *cli_json(const node *value);
+/* Prints and releases. */
+void cli_print_json(json_t *value);
+
+/* --------------------------------------------- sessions */
+
+struct client_pair {
+    struct client *from, *to;
+};
+
+void cli_begin_session(struct out *out, const char *type, const char *session, const char *role);
+/* A request with a session and a role; *reply may be NULL. */
+int cli_session_call(struct cli *cli, struct client *client, const char *type, const char *session, const char *role, struct message **reply);
+/* Wait until the session is in `state` or at its end, at most timeout_ms (then 0 as well: look at the state). */
+int cli_wait_call(struct cli *cli, struct client *client, const char *session, const char *role, const char *state, int timeout_ms, struct message **reply);
+const node *cli_status(const struct message *reply);
+
+/* progress.c: a bar on a terminal, fed by the events of `client`'s daemon. */
+struct progress;
+struct progress *progress_start(struct cli *cli, struct client *client, const char *session, bool wanted);
+void progress_update(struct progress *progress);
+void progress_end(struct progress **progress);
+/* One bar, for watch as well. */
+void progress_line(char line[128], uint64_t done, uint64_t all, uint64_t bytes);
+
+/* plan.c: the arguments that prepare and migrate share. */
+struct plan {
+    const char *from, *to, *on_pivot;
+    uint64_t chunk_bytes, workers, max_bandwidth;
+    bool has_chunk, has_workers, progress;
+    unsigned n;
+    struct {
+        const char *source, *as;
+    } items[64];
+};
+int plan_parse(struct cli *cli, int argc, char **argv, struct plan *plan);
+/* Opens both ends, sends prepare; `session` gets its UUID. */
+int plan_prepare(struct cli *cli, const struct plan *plan, struct client_pair *ends, char session[37]);
+void plan_close(struct client_pair *ends);
+/* Source, then the command if any, then target.  Rolls back what failed half way. */
+int plan_pivot(struct cli *cli, const struct client_pair *ends, const char *session, const char *on_pivot, int64_t *pivot_us, int64_t *on_pivot_ms);
+
+/* ------------------------------------------- subcommands */
+
+typedef int command(struct cli *cli, int argc, char **argv);
+
+command command_disk, command_bitmap, command_migrate, command_prepare, command_pivot, command_wait,
+        command_status, command_cancel, command_rollback, command_worker, command_watch;
+/* Parts of command_bitmap. */
+command bitmap_export;
+
+#endif

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What prepare, pivot and migrate have in common: the arguments and the first two steps. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/uuid.h"
+#include "cli/cli.h"
+
+/* The leading '-' hands arguments over in order, so that --as belongs to the one before it. */
+int plan_parse(struct cli *cli, int argc, char **argv, struct plan *plan)
+{
+    static const struct option longs[] = {
+        { "from", required_argument, NULL, 'f' },       { "to", required_argument, NULL, 't' },
+        { "as", required_argument, NULL, 'a' },         { "chunk-size", required_argument, NULL, 'k' },
+        { "workers", required_argument, NULL, 'w' },    { "max-bandwidth", required_argument, NULL, 'b' },
+        { "on-pivot", required_argument, NULL, 'o' },   { "progress", no_argument, NULL, 'p' },
+        { "help", no_argument, NULL, 'h' },             { 0 }
+    };
+    *plan = (struct plan){ .from = cli->endpoint };
+    int r = 0;
+    for (int c; !r && (c = getopt_long(argc, argv, "-", longs, NULL)) != -1;) {
+        switch (c) {
+        case 1:
+            if (plan->n == WIRE_SESSION_BITMAPS)
+                return cli_usage(cli, "more than %u bitmaps in one session", WIRE_SESSION_BITMAPS);
+            plan->items[plan->n++].source = optarg;
+            break;
+        case 'a':
+            if (!plan->n || plan->items[plan->n - 1].as)
+                return cli_usage(cli, "--as '%s' does not follow a DISK[/BITMAP]", optarg);
+            plan->items[plan->n - 1].as = optarg;
+            break;
+        case 'f': plan->from = optarg; break;
+        case 't': plan->to = optarg; break;
+        case 'o': plan->on_pivot = optarg; break;
+        case 'p': plan->progress = true; break;
+        case 'k': r = cli_size(cli, optarg, "--chunk-size", &plan->chunk_bytes), plan->has_chunk = true; break;
+        case 'w': r = cli_size(cli, optarg, "--workers", &plan->workers), plan->has_workers = true; break;
+        case 'b': r = cli_size(cli, optarg, "--max-bandwidth", &plan->max_bandwidth); break;
+        default: return cli_option(cli, c);
+        }
+    }
+    if (!r && !plan->n)
+        r = cli_usage(cli, "a DISK or DISK/BITMAP is missing");
+    if (!r && !plan->to)
+        r = cli_usage(cli, "--to is needed");
+    return r;
+}
+
+static void put_bitmap(struct out *out, const char *disk, const char *bitmap, const char *as_disk, const char *as_bitmap)
+{
+    out_map(out, NULL);
+    out_text(out, "disk", disk);
+    out_text(out, "bitmap", bitmap);
+    if (as_disk)
+        out_text(out, "as_disk", as_disk);
+    if (as_bitmap)
+        out_text(out, "as_bitmap", as_bitmap);
+    out_close(out);
+}
+
+/* DISK alone means all of its bitmaps. */
+static int put_all_of(struct cli *cli, struct client *from, struct out *out, const char *disk, const char *as_disk)
+{
+    CLEANUP(message_free) struct message *reply = NULL;
+    struct out ask;
+    size_t n;
+    client_begin(&ask, "bitmap-list");
+    out_text(&ask, "disk", disk);
+    int r = client_call(from, &ask, 0, &reply, &cli->err);
+    if (r < 0)
+        return r;
+    const node *items = node_list(reply->root, "bitmaps", &n);
+    if (!n)
+        return error_set(&cli->err, -ENOENT, "disk '%s' has no bitmap to move", disk);
+    for (size_t i = 0; i < n; i++)
+        put_bitmap(out, disk, node_text(&items[i], "name"), as_disk, NULL);
+    return 0;
+}
+
+static int put_items(struct cli *cli, struct client *from, struct out *out, const struct plan *plan)
+{
+    int r = 0;
+    for (unsigned i = 0; !r && i < plan->n; i++) {
+        char disk[256], as_disk[256];
+        const char *bitmap, *as_bitmap = NULL, *as = plan->items[i].as;
+        bool one = cli_split(plan->items[i].source, disk, &bitmap);
+        if (as)
+            cli_split(as, as_disk, &as_bitmap);
+        if (one)
+            put_bitmap(out, disk, bitmap, as ? as_disk : NULL, as_bitmap);
+        else if (as_bitmap)
+            r = error_set(&cli->err, -EINVAL, "'%s' is a whole disk and '--as %s' one bitmap: name the bitmap", disk, as);
+        else
+            r = put_all_of(cli, from, out, disk, as ? as_disk : NULL);
+    }
+    return r;
+}
+
+int plan_prepare(struct cli *cli, const struct plan *plan, struct client_pair *ends, char session[37])
+{
+    uint8_t uuid[UUID_BYTES];
+    struct out out;
+    uuid_generate(uuid);
+    uuid_format(uuid, session);
+    int r = client_open(cli->context, plan->from, &ends->from, &cli->err);
+    if (!r)
+        r = client_open(cli->context, plan->to, &ends->to, &cli->err);
+    if (r < 0)
+        return r;
+    client_begin(&out, "prepare");
+    out_text(&out, "session", session);
+    out_text(&out, "target", plan->to);
+    out_list(&out, "bitmaps");
+    r = put_items(cli, ends->from, &out, plan);
+    if (r < 0) {
+        out_destroy(&out);
+        return r;
+    }
+    out_close(&out);
+    if (plan->has_chunk)
+        out_u64(&out, "chunk_size", plan->chunk_bytes < UINT32_MAX ? plan->chunk_bytes : UINT32_MAX);
+    if (plan->has_workers)
+        out_u64(&out, "workers", plan->workers < UINT32_MAX ? plan->workers : UINT32_MAX);
+    if (plan->max_bandwidth)
+        out_u64(&out, "max_bandwidth", plan->max_bandwidth);
+    return client_call(ends->from, &out, 6000, NULL, &cli->err);
+}
+
+void plan_close(struct client_pair *ends)
+{
+    client_close(&ends->from);
+    client_close(&ends->to);
+}
+
+static int run_command(struct cli *cli, const char *line)
+{
+    fflush(stdout);
+    int status = system(line);
+    if (status == 0)
+        return 0;
+    return error_set(&cli->err, -ECANCELED, "the command '%.512s' between the two pivots failed (%s %d)", line,
+                     WIFEXITED(status) ? "exit status" : "signal", WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+}
+
+/* The guest runs on neither side now: the source must live again, or the user be told that it does not. */
+static int undo(struct cli *cli, const struct client_pair *ends, const char *session)
+{
+    struct df_error why = cli->err;
+    if (cli_session_call(cli, ends->from, "rollback", session, "source", NULL) < 0)
+        return error_set(&cli->err, why.code, "%.1024s; and the roll-back failed: %.1024s", why.message, cli->err.message);
+    return error_set(&cli->err, why.code, "%.2048s; session %s was rolled back, the source is writable again", why.message, session);
+}
+
+int plan_pivot(struct cli *cli, const struct client_pair *ends, const char *session, const char *on_pivot, int64_t *pivot_us, int64_t *on_pivot_ms)
+{
+    int64_t start_ns = clock_ns();
+    *pivot_us = *on_pivot_ms = 0;
+    int r = ends->from ? cli_session_call(cli, ends->from, "pivot", session, "source", NULL) : 0;
+    *pivot_us = (clock_ns() - start_ns) / 1000;
+    if (r < 0)
+        return r;
+    if (on_pivot) {
+        start_ns = clock_ns();
+        r = run_command(cli, on_pivot);
+        *on_pivot_ms = (clock_ns() - start_ns) / NS_PER_MS;
+        if (r < 0)
+            return ends->from ? undo(cli, ends, session) : r;
+    }
+    start_ns = clock_ns();
+    if (ends->to)
+        r = cli_session_call(cli, ends->to, "pivot", session, "target", NULL);
+    *pivot_us += (clock_ns() - start_ns) / 1000;
+    return r < 0 && ends->from ? undo(cli, ends, session) : r;
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* dirtyferry watch: the events of a daemon as lines, or as JSON lines. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "cli/cli.h"
+#include "net/events.h"
+
+static int print_event(struct cli *cli, const struct message *event)
+{
+    const node *e = event->root;
+    if (cli->json) {
+        json_t *object = cli_json(e);
+        json_object_set_new(object, "event", json_string(event->type->name));
+        cli_print_json(object);
+        return ferror(stdout);
+    }
+    char line[128];
+    progress_line(line, node_u64(e, "chunks_done", 0), node_u64(e, "chunks", 0), node_u64(e, "bytes", 0));
+    printf("%6" PRIu64 " %s %s %-10s %s\n", node_u64(e, "seq", 0), node_text(e, "session"), node_text(e, "role"), node_text(e, "state"), line);
+    fflush(stdout);
+    return ferror(stdout);
+}
+
+int command_watch(struct cli *cli, int argc, char **argv)
+{
+    static const struct option longs[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
+    CLEANUP(message_free) struct message *hello = NULL;
+    CLEANUP(net_close) void *events = NULL;
+    char endpoint[256], prefix[64];
+    struct out out;
+    cli->usage = "Usage: dirtyferry [-c EP] [--json] watch [SESSION]\n"
+                 "Follows the events of a daemon until it is interrupted.\n";
+    for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;)
+        return cli_option(cli, c);
+    int r = cli_arguments(cli, argc, 0, 1);
+    if (r)
+        return r;
+    client_begin(&out, "hello");
+    r = cli_call(cli, &out, &hello);
+    if (r < 0)
+        return r;
+    net_resolve(node_text(hello->root, "events"), cli->endpoint, endpoint);
+    snprintf(prefix, sizeof prefix, "session/%s", optind < argc ? argv[optind] : "");
+    r = events_subscribe(cli->context, endpoint, prefix, &events, &cli->err);
+    while (!r) {
+        CLEANUP(message_free) struct message *event = NULL;
+        r = events_receive(events, 1000, &event, &cli->err);
+        if (r == 1)
+            r = print_event(cli, event) ? USAGE : 0;
+        if (r == USAGE)
+            return 0;       /* nobody reads any more */
+    }
+    return r;
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* dirtyferry worker: the stream worker as a process of its own. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "session/worker.h"
+
+int command_worker(struct cli *cli, int argc, char **argv)
+{
+    static const struct option longs[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
+    char name[64];
+    cli->usage = "Usage: dirtyferry [-c EP] worker SESSION\n"
+                 "Streams for a session until that is over.  Runs on the source's host, where it\n"
+                 "can read the bitmaps in the state directory; any number may run, and any of\n"
+                 "them may be killed: its work goes to the others.\n";
+    for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;)
+        return cli_option(cli, c);
+    int r = cli_arguments(cli, argc, 1, 1);
+    if (r)
+        return r;
+    snprintf(name, sizeof name, "process %ld", (long)getpid());
+    return worker_run(cli->context, cli->endpoint, argv[optind], NULL, 0, name, &cli->err);
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * dirtyferryd: one a host, source and target alike.
+ *
+ * Threads
+ *   control   this one: requests, sessions, events, time.  Never does anything
+ *             that takes time in proportion to a bitmap.
+ *   receiver  the data socket and the parents that are filled (session/receive.h)
+ *   admin     disks and bitmaps (daemon/admin.h)
+ *   workers   those of the sessions (session/worker.h)
+ * They share nothing but messages by inproc sockets and the shared mappings.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "daemon/admin.h"
+#include "daemon/orphans.h"
+#include "session/session.h"
+#include "session/worker.h"
+
+struct options {
+    const char *state_dir, *control, *data, *events, *advertise_data;
+};
+
+struct daemon {
+    struct options options;
+    struct engine *engine;
+    struct admin *admin;
+    char control[256], data[256], events[256];  /* where they really listen */
+    int signals, lock;
+};
+
+static const char usage[] =
+    "Usage: dirtyferryd --state-dir DIR [OPTION]...\n"
+    "Keeps the dirty bitmaps of disks and moves them to and from other daemons.\n"
+    "\n"
+    "  --state-dir DIR        where disks and bitmaps live; made if it is not there.\n"
+    "                         Programs that record writes (the nbdkit filter, the\n"
+    "                         library) are given the same directory.\n"
+    "  --control EP           requests        [tcp://127.0.0.1:7440]\n"
+    "  --data EP              bitmaps coming in [tcp://127.0.0.1:7441]\n"
+    "  --events EP            progress, state [tcp://127.0.0.1:7442]\n"
+    "  --advertise-data EP    what sources are told to connect to (behind NAT or a proxy)\n"
+    "  --verbose              log more\n"
+    "  --help, --version\n"
+    "\n"
+    "EP is tcp://HOST:PORT or ipc://PATH; PORT may be * for any free one.\n"
+    "When it serves it prints one line: ready control=EP data=EP events=EP\n";
+
+static int parse_options(int argc, char **argv, struct options *o)
+{
+    static const struct option longs[] = {
+        { "state-dir", required_argument, NULL, 's' }, { "control", required_argument, NULL, 'c' },
+        { "data", required_argument, NULL, 'd' },      { "events", required_argument, NULL, 'e' },
+        { "advertise-data", required_argument, NULL, 'a' },
+        { "verbose", no_argument, NULL, 'v' },         { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'V' },         { 0 }
+    };
+    for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
+        switch (c) {
+        case 's': o->state_dir = optarg; break;
+        case 'c': o->control = optarg; break;
+        case 'd': o->data = optarg; break;
+        case 'e': o->events = optarg; break;
+        case 'a': o->advertise_data = optarg; break;
+        case 'v': log_set_level(LOG_LEVEL_DEBUG); break;
+        case 'h': fputs(usage, stdout); exit(0);
+        case 'V': puts("dirtyferryd " PACKAGE_VERSION); exit(0);
+        default:
+            fputs("Try 'dirtyferryd --help'.\n", stderr);
+            return -EINVAL;
+        }
+    }
+    if (optind == argc && o->state_dir)
+        return 0;
+    fprintf(stderr, optind < argc ? "dirtyferryd: the argument '%s' is not expected.  Try 'dirtyferryd --help'.\n"
+                                  : "dirtyferryd: --state-dir is needed%s.  Try 'dirtyferryd --help'.\n", optind < argc ? argv[optind] : "");
+    return -EINVAL;
+}
+
+/* One daemon a state directory.  The kernel drops the lock with the process. */
+static int lock_state(struct daemon *d, struct df_error *err)
+{
+    const char *dir = d->options.state_dir;
+    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+        return error_errno(err, -errno, "cannot make the state directory '%s'", dir);
+    CLEANUP(cleanup_fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, -errno, "cannot open the state directory '%s'", dir);
+    d->lock = openat(fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (d->lock < 0)
+        return error_errno(err, -errno, "cannot open '%s/lock'", dir);
+    if (flock(d->lock, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? error_set(err, -EBUSY, "another dirtyferryd serves the state directory '%s': stop it or choose another directory", dir)
+                                    : error_errno(err, -errno, "cannot lock '%s/lock'", dir);
+    return 0;
+}
+
+/* libzmq aborts the process when it cannot get a descriptor: get as many as we may, before. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int start(struct daemon *d, struct df_error *err)
+{
+    struct engine *engine = d->engine = calloc(1, sizeof *engine);
+    const struct options *o = &d->options;
+    if (!engine)
+        return error_errno(err, -ENOMEM, "cannot start");
+    int r = lock_state(d, err);
+    if (!r)
+        r = orphans_settle(o->state_dir, err);
+    if (!r && !(engine->context = net_context(err)))
+        r = -ENOMEM;
+    if (r < 0)
+        return r;
+    engine->state_dir = o->state_dir;
+    r = server_open(engine->context, &engine->server, err);
+    if (!r)
+        r = net_bind(server_socket(engine->server), o->control, d->control, err);
+    if (!r)
+        r = net_bind(server_socket(engine->server), WORKER_CONTROL_INPROC, NULL, err);
+    if (!r)
+        r = net_socket(engine->context, ZMQ_PUB, 1000, WIRE_CONTROL_BYTES, &engine->events, err);
+    if (!r)
+        r = net_bind(engine->events, o->events, d->events, err);
+    if (!r)
+        r = receiver_start(engine->context, o->data, d->data, &engine->receiver, err);
+    if (!r)
+        r = admin_start(engine->context, o->state_dir, &d->admin, err);
+    if (!r && o->advertise_data)
+        r = net_check_endpoint(o->advertise_data, "--advertise-data", err);
+    snprintf(engine->data, sizeof engine->data, "%s", o->advertise_data ? o->advertise_data : d->data);
+    return r;
+}
+
+/* Workers notice that the context is shut down; the rest is told. */
+static void stop(struct daemon *d)
+{
+    struct engine *engine = d->engine;
+    if (!engine)
+        return;
+    admin_stop(&d->admin);
+    receiver_stop(&engine->receiver);
+    engine_destroy(engine);
+    server_close(&engine->server);
+    net_close(&engine->events);
+    if (engine->context) {
+        zmq_ctx_shutdown(engine->context);
+        zmq_ctx_term(engine->context);
+    }
+    free(engine);
+    if (d->lock >= 0)
+        close(d->lock);
+}
+
+static void handle_hello(struct daemon *d, struct request *request)
+{
+    struct out out;
+    request_begin_reply(request, &out);
+    out_text(&out, "daemon", "dirtyferry " PACKAGE_VERSION);
+    out_text(&out, "control", d->control);
+    out_text(&out, "data", d->engine->data);
+    out_text(&out, "events", d->events);
+    request_reply(&request, &out);
+}
+
+static void handle_requests(struct daemon *d)
+{
+    for (struct request *request; (request = server_receive(d->engine->server));)
+        if (!strcmp(request->message->type->name, "hello"))
+            handle_hello(d, request);
+        else if (!admin_request(d->admin, request) && !engine_request(d->engine, request))
+            abort();    /* the schema has a request that nobody handles: a test sees to it that there is none */
+}
+
+static void handle_done(struct daemon *d)
+{
+    for (struct job *job; (job = admin_done(d->admin)); free(job)) {
+        if (job->r == 0) {
+            request_reply(&job->request, &job->out);
+            continue;
+        }
+        out_destroy(&job->out);
+        request_fail(&job->request, &job->err);
+    }
+    for (struct order *order; (order = receiver_done(d->engine->receiver));)
+        engine_order_done(d->engine, order);
+}
+
+enum { FIXED_ITEMS = 4 };
+
+static int serve(struct daemon *d, struct df_error *err)
+{
+    static zmq_pollitem_t items[FIXED_ITEMS + SESSIONS_MAX + ENDED_SESSIONS];
+    struct engine *engine = d->engine;
+    items[0] = (zmq_pollitem_t){ server_socket(engine->server), 0, ZMQ_POLLIN, 0 };
+    items[1] = (zmq_pollitem_t){ receiver_socket(engine->receiver), 0, ZMQ_POLLIN, 0 };
+    items[2] = (zmq_pollitem_t){ admin_socket(d->admin), 0, ZMQ_POLLIN, 0 };
+    items[3] = (zmq_pollitem_t){ NULL, d->signals, ZMQ_POLLIN, 0 };
+    for (;;) {
+        int64_t wait_ms = engine_tick(engine) - clock_ms();
+        size_t n = FIXED_ITEMS + engine_peers(engine, items + FIXED_ITEMS, SESSIONS_MAX + ENDED_SESSIONS);
+        if (zmq_poll(items, (int)n, wait_ms > 0 ? (long)wait_ms : 0) < 0 && errno != EINTR)
+            return error_set(err, -errno, "cannot wait for messages: %s", zmq_strerror(errno));
+        if (items[3].revents & ZMQ_POLLIN)
+            return 0;
+        handle_requests(d);
+        handle_done(d);
+        engine_receive(engine);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct daemon d = {
+        .options = { NULL, "tcp://127.0.0.1:7440", "tcp://127.0.0.1:7441", "tcp://127.0.0.1:7442", NULL },
+        .lock = -1,
+    };
+    struct df_error err;
+    sigset_t signals;
+    if (parse_options(argc, argv, &d.options) < 0)
+        return 2;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    d.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    raise_descriptors();
+    umask(077);
+    int r = start(&d, &err);
+    if (!r) {
+        printf("ready control=%s data=%s events=%s\n", d.control, d.data, d.events);
+        fflush(stdout);
+        r = serve(&d, &err);
+    }
+    if (r < 0)
+        fprintf(stderr, "dirtyferryd: %s\n", err.message);
+    stop(&d);
+    return r < 0;
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "daemon/orphans.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+static int settle(struct df_disk *disk, const struct df_bitmap_info *info, struct df_error *err)
+{
+    int r;
+    if (!info->frozen && info->recording == (info->enabled && !info->readonly) &&
+        df_bitmap_give_back(disk, info->name, info->session, err) == 0)
+        return 0;       /* a source: its bits are all here */
+    if (info->frozen && !info->recording)
+        return df_bitmap_discard(disk, info->name, info->session, err);     /* a target before its pivot */
+    r = df_bitmap_set_inconsistent(disk, info->name, err);
+    return r < 0 ? r : df_bitmap_reclaim(disk, info->name, info->session, err);
+}
+
+static int each_disk(void *opaque, const char *name)
+{
+    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
+    CLEANUP(cleanup_free) struct df_bitmap_info *infos = NULL;
+    struct df_error err;
+    size_t n = 0;
+    if (df_disk_open(opaque, name, &disk, &err) < 0 || df_bitmap_list(disk, &infos, &n, &err) < 0) {
+        log_error("%s", err.message);
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!infos[i].busy)
+            continue;
+        log_warning("bitmap '%s' of disk '%s' was in a session that is gone", infos[i].name, name);
+        if (settle(disk, &infos[i], &err) < 0)
+            log_error("%s", err.message);
+    }
+    return 0;
+}
+
+int orphans_settle(const char *state_dir, struct df_error *err)
+{
+    return df_disk_list(state_dir, each_disk, (void *)(uintptr_t)state_dir, err);
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What a daemon that was stopped in the middle of sessions does with their
+ * bitmaps when it starts again.  Nothing is claimed that is not so:
+ *
+ *   source             not busy any more, all bits kept; a fenced disk stays fenced
+ *   target, locked     removed: the source still has all of it
+ *   target, recording  keeps its own writes and says inconsistent, for the
+ *                      source's bits did not all arrive
+ */
+#ifndef DAEMON_ORPHANS_H
+#define DAEMON_ORPHANS_H
+
+#include <dirtyferry/bitmap.h>
+
+int orphans_settle(const char *state_dir, struct df_error *err);
+
+#endif

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The asking side of the control socket: REQ that survives lost messages.
+ *
+ * REQ_RELAXED lets a request be sent again, REQ_CORRELATE drops answers to
+ * earlier ones.  A request that is sent again has the same id, by which the
+ * daemon recognises it.
+ */
+#ifndef NET_CLIENT_H
+#define NET_CLIENT_H
+
+#include "net/socket.h"
+#include "wire/message.h"
+
+#define CLIENT_TRY_MS  1500     /* until a request is sent again */
+#define CLIENT_TRIES   3
+
+struct client;
+
+int client_open(void *context, const char *endpoint, struct client **client, struct df_error *err);
+void client_close(struct client **client);
+const char *client_endpoint(const struct client *client);
+
+/* Start a request of that type with a fresh id. */
+void client_begin(struct out *out, const char *type);
+
+/*
+ * Send the request in `out` (which is destroyed) and wait for its reply, at
+ * most CLIENT_TRIES * CLIENT_TRY_MS, plus `hold_ms` a try for a reply that the
+ * daemon may hold back.  An error that the daemon reports is returned as such;
+ * -ETIMEDOUT when it does not answer.  *reply may be NULL.
+ */
+int client_call(struct client *client, struct out *out, int hold_ms, struct message **reply, struct df_error *err);
+
+uint64_t client_new_id(void);
+
+#endif

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A frame that is not perfectly valid has no effect at all.  One that is, is
+ * applied before its chunks are noted as received, and may be applied any
+ * number of times.
+ */
+#include "session/receive.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#define FRAMES_BETWEEN_ORDERS 256   /* about a quarter of a millisecond */
+#define SEAL_TICK_MS          20
+
+struct receiver {
+    pthread_t thread;
+    void *data, *orders;            /* the thread's sockets */
+    void *control;                  /* the other end of orders */
+    uint64_t bad_frames;
+    int64_t bad_logged_ms;
+    struct intake *waiting;         /* those with a seal that waits, by next_waiting */
+    struct intake *intakes[WIRE_HANDLE_MAX + 1];
+};
+
+/* ---------------------------------------------------------------- frames */
+
+static void note_bad(struct receiver *rx, const char *what)
+{
+    rx->bad_frames++;
+    if (clock_ms() - rx->bad_logged_ms < 10000 && rx->bad_frames > 1)
+        return;
+    rx->bad_logged_ms = clock_ms();
+    log_warning("a frame was refused: %s (%" PRIu64 " so far)", what, rx->bad_frames);
+}
+
+static int apply(struct intake *in, const struct frame *frame)
+{
+    uint64_t base = frame->first * chunk_bits(&in->chunking);
+    if (frame->encoding == FRAME_RAW)
+        return map_or_bytes(in->parent.map, base / 8, frame->payload, frame->nbytes);
+    struct frame_runs runs;
+    uint64_t first, nbits;
+    int r = 0;
+    frame_runs_begin(&runs, frame, &in->chunking);
+    while (!r && frame_runs_next(&runs, &first, &nbits))
+        r = map_set_alone(in->parent.map, base + first, nbits);
+    return r;
+}
+
+/* How many of the frame's chunks were not there yet; all of them are noted. */
+static uint64_t note_received(struct intake *in, const struct frame *frame)
+{
+    uint64_t end = frame->first + (uint64_t)frame->count, fresh = 0;
+    for (uint64_t from = map_next_clear(in->received, frame->first); from < end;) {
+        uint64_t to = map_next_set(in->received, from);
+        if (to > end)
+            to = end;
+        fresh += to - from;
+        if (map_set_alone(in->received, from, to - from) < 0)
+            in->failed = true;
+        from = map_next_clear(in->received, to);
+    }
+    return fresh;
+}
+
+static bool is_received(const struct intake *in, const struct frame *frame)
+{
+    return map_next_clear(in->received, frame->first) >= frame->first + (uint64_t)frame->count;
+}
+
+static void count(_Atomic uint64_t *counter, uint64_t n)
+{
+    uint64_t old = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, old + n, memory_order_relaxed);
+}
+
+static void take_frame(struct receiver *rx, const uint8_t *bytes, size_t nbytes)
+{
+    struct frame frame;
+    const char *wrong = frame_unpack(bytes, nbytes, &frame);
+    struct intake *in = wrong ? NULL : rx->intakes[frame.handle];
+    if (!in || frame.epoch != (uint8_t)in->epoch) {
+        if (wrong)
+            note_bad(rx, wrong);
+        return;     /* late: of a session that is over or an attempt that was given up */
+    }
+    wrong = frame_check(&frame, &in->chunking);
+    if (wrong) {
+        note_bad(rx, wrong);
+        return;
+    }
+    in->last_frame_ms = clock_ms();
+    count(&in->frames, 1);
+    count(&in->bytes, nbytes);
+    if (is_received(in, &frame))
+        return;
+    if (apply(in, &frame) < 0) {
+        in->failed = true;
+        return;
+    }
+    count(&in->chunks_done, note_received(in, &frame));
+}
+
+static void take_frames(struct receiver *rx)
+{
+    for (unsigned i = 0; i < FRAMES_BETWEEN_ORDERS; i++) {
+        zmq_msg_t msg;
+        zmq_msg_init(&msg);
+        if (net_recv(&msg, rx->data, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(&msg);
+            return;
+        }
+        if (zmq_msg_more(&msg))
+            note_bad(rx, "a message of several parts");
+        else
+            take_frame(rx, zmq_msg_data(&msg), zmq_msg_size(&msg));
+        zmq_msg_close(&msg);
+    }
+}
+
+/* ---------------------------------------------------------------- orders */
+
+/* Forget the chunks of a segment and empty it; the next attempt sends them again. */
+static void reset_segment(struct intake *in, struct order *order, uint64_t first_block, uint64_t nblocks)
+{
+    struct map *parent = in->parent.map;
+    uint64_t chunk_words = in->chunking.chunk_bytes / 8;
+    uint64_t first = first_block * MAP_BLOCK_WORDS / chunk_words;
+    uint64_t end = map_round_up((first_block + nblocks) * MAP_BLOCK_WORDS, chunk_words);
+    if (end > in->received->nbits)
+        end = in->received->nbits;
+    uint64_t end_word = end * chunk_words < parent->nwords ? end * chunk_words : parent->nwords;
+    map_clear_words(parent, first * chunk_words, end_word - first * chunk_words);
+    for (uint64_t c = first; c < end; c++) {
+        if (!map_test(in->received, c))
+            continue;
+        in->received->leaf[c / 64] &= ~htole64(UINT64_C(1) << (c % 64));
+        count(&in->chunks_done, UINT64_MAX);    /* minus one */
+    }
+    order->wrong += end - first;
+}
+
+/* Invariant 4: only a parent whose digests equal the source's is exact. */
+static void compare(struct intake *in, struct order *order)
+{
+    struct map *parent = in->parent.map;
+    uint64_t blocks = map_segment_blocks(parent->nblocks);
+    for (size_t i = 0; i < order->ndigests; i++)
+        if (map_digest(parent, i * blocks, blocks) != order->digests[i])
+            reset_segment(in, order, i * blocks, blocks);
+    order->exact = !order->wrong;
+}
+
+static void finish(struct receiver *rx, struct order *order)
+{
+    zmq_send(rx->orders, &order, sizeof order, 0);
+}
+
+/* True when the seal is answered, false when frames may still be on their way. */
+static bool try_seal(struct intake *in, struct order *order)
+{
+    uint64_t chunks = in->received->nbits;
+    uint64_t done = atomic_load_explicit(&in->chunks_done, memory_order_relaxed);
+    if (in->failed) {
+        in->failed = false;
+        order->r = error_set(&order->err, -ENOSPC, "bitmap '%s' of disk '%s' cannot be filled: no space in the target's state directory",
+                             in->bitmap, in->backend->disk);
+        return true;
+    }
+    if (done < chunks) {
+        if (clock_ms() - in->last_frame_ms < RECEIVE_QUIET_MS)
+            return false;
+        order->missing = chunks - done;
+        return true;
+    }
+    if (order->ndigests != map_round_up(in->parent.map->nblocks, map_segment_blocks(in->parent.map->nblocks)))
+        order->r = error_set(&order->err, -EPROTO, "a seal of bitmap '%s' of disk '%s' has %zu digests, not one for each segment",
+                             in->bitmap, in->backend->disk, order->ndigests);
+    else
+        compare(in, order);
+    return true;
+}
+
+/* A frame may be on its way whatever the clock of the last one says: the quiet time starts anew. */
+static void start_seal(struct receiver *rx, struct order *order)
+{
+    struct intake *in = order->intake;
+    if (order->epoch != in->epoch) {
+        order->r = error_set(&order->err, -ESTALE, "a seal of attempt %" PRIu32 " comes too late: attempt %" PRIu32 " is under way", order->epoch, in->epoch);
+        finish(rx, order);
+        return;
+    }
+    in->last_frame_ms = clock_ms();
+    if (in->seal || try_seal(in, order)) {
+        finish(rx, order);
+        return;
+    }
+    in->seal = order;
+    in->next_waiting = rx->waiting;
+    rx->waiting = in;
+}
+
+static void poll_seals(struct receiver *rx)
+{
+    for (struct intake **link = &rx->waiting; *link;) {
+        struct intake *in = *link;
+        if (!try_seal(in, in->seal)) {
+            link = &in->next_waiting;
+            continue;
+        }
+        *link = in->next_waiting;
+        finish(rx, steal(&in->seal));
+    }
+}
+
+static void list_missing(struct intake *in, struct order *order)
+{
+    size_t max = WIRE_MISSING_RANGES / WIRE_SESSION_BITMAPS;
+    order->ranges = calloc(max, sizeof *order->ranges);
+    if (!order->ranges) {
+        order->r = error_errno(&order->err, -ENOMEM, "cannot list what is missing");
+        return;
+    }
+    uint64_t chunks = in->received->nbits;
+    for (uint64_t from = map_next_clear(in->received, 0); from < chunks;) {
+        uint64_t to = map_next_set(in->received, from);
+        if (order->nranges == max - 1)
+            to = chunks;    /* the last range takes all that is left, received or not */
+        order->ranges[order->nranges].first = from;
+        order->ranges[order->nranges++].count = to - from;
+        from = map_next_clear(in->received, to);
+    }
+}
+
+static void drop_seal(struct receiver *rx, struct intake *in)
+{
+    if (!in->seal)
+        return;
+    in->seal->r = error_set(&in->seal->err, -ESTALE, "the seal was overtaken");
+    struct intake **link = &rx->waiting;
+    while (*link != in)
+        link = &(*link)->next_waiting;
+    *link = in->next_waiting;
+    finish(rx, steal(&in->seal));
+}
+
+static void obey(struct receiver *rx, struct order *order)
+{
+    struct intake *in = order->intake;
+    switch (order->kind) {
+    case ORDER_ADD:
+        rx->intakes[in->handle] = in;
+        break;
+    case ORDER_DROP:
+        drop_seal(rx, in);
+        rx->intakes[in->handle] = NULL;
+        break;
+    case ORDER_ATTEMPT:
+        if (order->epoch > in->epoch) {
+            drop_seal(rx, in);
+            in->epoch = order->epoch;
+        }
+        list_missing(in, order);
+        break;
+    case ORDER_SEAL:
+        start_seal(rx, order);
+        return;
+    case ORDER_RECLAIM:
+        order->r = in->backend->ops->reclaim(in->backend, in->bitmap, in->session, &order->err);
+        break;
+    }
+    finish(rx, order);
+}
+
+/* ---------------------------------------------------------------- thread */
+
+static void *run(void *opaque)
+{
+    struct receiver *rx = opaque;
+    zmq_pollitem_t items[2] = { { rx->orders, 0, ZMQ_POLLIN, 0 }, { rx->data, 0, ZMQ_POLLIN, 0 } };
+    for (;;) {
+        if (zmq_poll(items, 2, rx->waiting ? SEAL_TICK_MS : -1) < 0 && errno == ETERM)
+            break;
+        struct order *order;
+        int n;
+        while ((n = zmq_recv(rx->orders, &order, sizeof order, ZMQ_DONTWAIT)) == sizeof order)
+            obey(rx, order);
+        if (n == 0)
+            break;      /* the word to stop */
+        take_frames(rx);
+        poll_seals(rx);
+    }
+    net_close(&rx->data);
+    net_close(&rx->orders);
+    return NULL;
+}
+
+int receiver_start(void *context, const char *endpoint, char bound[256], struct receiver **out, struct df_error *err)
+{
+    struct receiver *rx = calloc(1, sizeof *rx);
+    if (!rx)
+        return error_errno(err, -ENOMEM, "cannot start the receiver");
+    int r = net_socket(context, ZMQ_PULL, 1000, WIRE_CHUNK_BYTES_MAX + WIRE_ENVELOPE_BYTES, &rx->data, err);
+    if (!r)
+        r = net_socket(context, ZMQ_PAIR, 0, -1, &rx->orders, err);
+    if (!r)
+        r = net_socket(context, ZMQ_PAIR, 0, -1, &rx->control, err);
+    if (!r)
+        r = net_bind(rx->orders, "inproc://receiver", NULL, err);
+    if (!r)
+        r = net_connect(rx->control, "inproc://receiver", err);
+    if (!r)
+        r = net_bind(rx->data, endpoint, bound, err);
+    if (!r && (r = -pthread_create(&rx->thread, NULL, run, rx)) < 0)
+        error_errno(err, r, "cannot start the receiver");
+    if (r < 0) {
+        net_close(&rx->data);
+        net_close(&rx->orders);
+        net_close(&rx->control);
+        free(rx);
+        return r;
+    }
+    *out = rx;
+    return 0;
+}
+
+void receiver_stop(struct receiver **rxp)
+{
+    struct receiver *rx = steal(rxp);
+    if (!rx)
+        return;
+    zmq_send(rx->control, "", 0, 0);
+    pthread_join(rx->thread, NULL);
+    net_close(&rx->control);
+    free(rx);
+}
+
+void *receiver_socket(struct receiver *rx)
+{
+    return rx->control;
+}
+
+void receiver_send(struct receiver *rx, struct order *order)
+{
+    zmq_send(rx->control, &order, sizeof order, 0);
+}
+
+struct order *receiver_done(struct receiver *rx)
+{
+    struct order *order;
+    int n;
+    do
+        n = zmq_recv(rx->control, &order, sizeof order, ZMQ_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    return n == sizeof order ? order : NULL;
+}

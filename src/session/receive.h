@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The receiver: one thread that owns the data socket and all that takes time in
+ * proportion to a bitmap on the target: applying frames, comparing digests,
+ * merging.  So the control thread is always quick to answer.
+ *
+ * The control thread hands it commands (struct order) by pointer over an inproc
+ * PAIR and gets the same pointer back when the work is done.  Between the two
+ * the order, and a parent from its ADD to its DROP, belong to the receiver; the
+ * queue gives the order of memory.  Only the counters are read by both.
+ */
+#ifndef SESSION_RECEIVE_H
+#define SESSION_RECEIVE_H
+
+#include <stdatomic.h>
+
+#include "backend/backend.h"
+#include "net/socket.h"
+#include "wire/frame.h"
+
+/* A parent that is being filled. */
+struct intake {
+    uint16_t handle;
+    struct backend *backend;
+    char bitmap[DF_BITMAP_NAME_MAX + 1];
+    uint8_t session[DF_SESSION_BYTES];
+    struct chunking chunking;
+    struct backend_map parent;
+    struct map *received;           /* a bit for each chunk that is there */
+    uint32_t epoch;                 /* frames of another are ignored */
+    _Atomic uint64_t chunks_done;   /* set bits of `received` */
+    _Atomic uint64_t frames, bytes; /* of the data socket, repeated ones too */
+    int64_t last_frame_ms;
+    bool failed;                    /* the parent could not be written: state directory full */
+    struct order *seal;             /* waiting for frames that may be on their way */
+    struct intake *next_waiting;
+};
+
+enum order_kind { ORDER_ADD, ORDER_DROP, ORDER_ATTEMPT, ORDER_SEAL, ORDER_RECLAIM };
+
+struct order {
+    enum order_kind kind;
+    struct intake *intake;
+    uint32_t epoch;                 /* ATTEMPT, SEAL */
+    uint64_t digests[WIRE_SEGMENTS];/* SEAL: the source's */
+    size_t ndigests;
+    /* results */
+    int r;
+    struct df_error err;
+    bool exact;                     /* SEAL */
+    uint64_t missing, wrong;        /* SEAL: chunks not there; chunks of segments that differed and were emptied */
+    struct { uint64_t first, count; } *ranges;  /* ATTEMPT: chunks not there; free() */
+    size_t nranges;
+    /* for the control thread */
+    void *opaque;
+};
+
+/* Frames that are still on their way when a seal arrives are waited for that long. */
+#define RECEIVE_QUIET_MS 200
+
+struct receiver;
+
+/* Binds `endpoint`; `bound` gets where it really listens. */
+int receiver_start(void *context, const char *endpoint, char bound[256], struct receiver **receiver, struct df_error *err);
+/* Ends the thread.  Orders that are under way are lost. */
+void receiver_stop(struct receiver **receiver);
+void *receiver_socket(struct receiver *receiver);
+void receiver_send(struct receiver *receiver, struct order *order);
+/* A finished order, or NULL when there is none now. */
+struct order *receiver_done(struct receiver *receiver);
+
+#endif

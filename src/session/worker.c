@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * From map to frames.  The map is read-only by the time a lease exists, so its
+ * words are read without atomics; blocks that the summary calls clean are not
+ * touched at all.
+ *
+ * While the target takes nothing the worker keeps its lease alive and looks
+ * whether it still is its own; that is also how it notices that the session
+ * ended.
+ */
+#include "session/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "bitmap/map.h"
+#include "net/client.h"
+#include "wire/encoder.h"
+
+#define KEEP_MS     1000    /* a third of the time after which a lease is taken away */
+#define SEND_TRY_MS 250
+#define HOLD_MS     6000    /* the daemon answers a request for work within 5 s */
+
+struct worker {
+    void *context, *push;
+    struct client *client;
+    const char *session, *name;
+    char data[256];             /* where push is connected to */
+    char path[4096];            /* of the map that is open */
+    struct map *map;
+    uint8_t *buffer;            /* one packed frame */
+    size_t buffer_bytes;
+
+    uint64_t lease;
+    uint64_t frames, bytes;     /* of this lease */
+    int64_t kept_ms;            /* when the lease was last confirmed */
+    uint64_t rate;              /* bytes/s, 0 = no limit */
+    int64_t due_ns;             /* when the next frame may go at that rate */
+};
+
+static int connect_data(struct worker *w, const char *data, uint32_t chunk_bytes, struct df_error *err)
+{
+    if (w->push && !strcmp(w->data, data))
+        return 0;
+    net_close(&w->push);
+    int r = net_socket(w->context, ZMQ_PUSH, net_queue_length(chunk_bytes), WIRE_CHUNK_BYTES_MAX + WIRE_ENVELOPE_BYTES, &w->push, err);
+    if (r < 0)
+        return r;
+    /* Frames wait here while there is no connection; those in a dead pipe are lost and sent again. */
+    int on = 1, timeout = SEND_TRY_MS;
+    zmq_setsockopt(w->push, ZMQ_IMMEDIATE, &on, sizeof on);
+    zmq_setsockopt(w->push, ZMQ_SNDTIMEO, &timeout, sizeof timeout);
+    snprintf(w->data, sizeof w->data, "%s", data);
+    return net_connect(w->push, data, err);
+}
+
+static void begin_request(const struct worker *w, struct out *out)
+{
+    client_begin(out, "lease");
+    out_text(out, "session", w->session);
+    out_text(out, "worker", w->name);
+}
+
+/* Confirm the lease when that is due.  -ECANCELED: it is ours no more. */
+static int keep_lease(struct worker *w, struct df_error *err)
+{
+    if (clock_ms() - w->kept_ms < KEEP_MS)
+        return 0;
+    CLEANUP(message_free) struct message *reply = NULL;
+    struct out out;
+    begin_request(w, &out);
+    out_u64(&out, "lease", w->lease);
+    out_bool(&out, "done", false);
+    int r = client_call(w->client, &out, 0, &reply, err);
+    if (r < 0)
+        return r;
+    w->kept_ms = clock_ms();
+    return strcmp(node_text(reply->root, "grant"), "keep") ? -ECANCELED : 0;
+}
+
+/* At a limited rate a frame may go when those before it would have passed the link. */
+static int pace(struct worker *w, size_t nbytes, struct df_error *err)
+{
+    if (!w->rate)
+        return 0;
+    int64_t now = clock_ns();
+    if (w->due_ns < now - NS_PER_S / 10)
+        w->due_ns = now;        /* idle time is not saved up */
+    while (w->due_ns > now) {
+        int64_t left = w->due_ns - now;
+        clock_sleep_ns(left < NS_PER_S / 5 ? left : NS_PER_S / 5);
+        int r = keep_lease(w, err);
+        if (r < 0)
+            return r;
+        now = clock_ns();
+    }
+    w->due_ns += (int64_t)((double)nbytes * (double)NS_PER_S / (double)w->rate);
+    return 0;
+}
+
+static int send_frame(struct worker *w, const struct frame *frame, struct df_error *err)
+{
+    size_t n = frame_pack(frame, w->buffer);
+    int r = pace(w, n, err);
+    while (!r && zmq_send(w->push, w->buffer, n, 0) < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            return error_set(err, -errno, "cannot send to '%s': %s", w->data, zmq_strerror(errno));
+        r = keep_lease(w, err);
+    }
+    if (r < 0)
+        return r;
+    w->frames++;
+    w->bytes += n;
+    return w->frames % 64 ? 0 : keep_lease(w, err);
+}
+
+/* Chunks from `chunk` on, up to `end`, that lie in clean blocks. */
+static uint64_t clean_chunks(const struct map *map, uint32_t chunk_bytes, uint64_t chunk, uint64_t end)
+{
+    uint64_t block = map_next_block(map, chunk * chunk_bytes / MAP_BLOCK_BYTES);
+    uint64_t dirty = block == map->nblocks ? end : block * MAP_BLOCK_BYTES / chunk_bytes;
+    if (dirty > end)
+        dirty = end;
+    return dirty > chunk ? dirty - chunk : 0;
+}
+
+struct stream {
+    struct chunking chunking;
+    uint64_t first, end;        /* chunks */
+    struct frame head;          /* handle and epoch */
+};
+
+static int stream(struct worker *w, const struct stream *st, struct df_error *err)
+{
+    CLEANUP(encoder_destroy) struct encoder e;
+    int r = encoder_init(&e, &st->chunking, err);
+    if (r < 0)
+        return r;
+    const uint8_t *leaf = (const uint8_t *)(const void *)w->map->leaf;
+    uint32_t chunk_bytes = st->chunking.chunk_bytes;
+    struct frame frame = st->head;
+    encoder_start(&e, (uint32_t)st->first);
+    for (uint64_t chunk = st->first; !r && chunk < st->end;) {
+        uint64_t clean = clean_chunks(w->map, chunk_bytes, chunk, st->end);
+        uint64_t taken = clean ? encoder_clean(&e, clean < UINT32_MAX ? (uint32_t)clean : UINT32_MAX)
+                               : encoder_chunk(&e, leaf + chunk * chunk_bytes);
+        chunk += taken;
+        if (!taken && encoder_finish(&e, &frame))
+            r = send_frame(w, &frame, err);
+    }
+    if (!r && encoder_finish(&e, &frame))
+        r = send_frame(w, &frame, err);
+    return r;
+}
+
+/* The digests of a lease that is made of whole segments; else none. */
+static size_t digest(const struct worker *w, const struct stream *st, uint64_t digests[MAP_SEGMENTS])
+{
+    uint64_t blocks = map_segment_blocks(w->map->nblocks);
+    uint64_t segment_bytes = blocks * MAP_BLOCK_BYTES, chunk_bytes = st->chunking.chunk_bytes;
+    bool to_the_end = st->end == chunk_count(&st->chunking);
+    if (st->first * chunk_bytes % segment_bytes || (!to_the_end && st->end * chunk_bytes % segment_bytes))
+        return 0;
+    uint64_t segment = st->first * chunk_bytes / segment_bytes;
+    uint64_t end = to_the_end ? map_round_up(w->map->nblocks, blocks) : st->end * chunk_bytes / segment_bytes;
+    size_t n = 0;
+    for (; segment < end; segment++)
+        digests[n++] = htole64(map_digest(w->map, segment * blocks, blocks));
+    return n;
+}
+
+static int open_lease(struct worker *w, const node *root, struct stream *st, struct df_error *err)
+{
+    const char *path = node_text(root, "map"), *data = node_text(root, "data");
+    st->chunking = (struct chunking){ node_u64(root, "nbits", 0), (uint32_t)node_u64(root, "chunk_size", 0) };
+    st->first = node_u64(root, "first", 0);
+    st->end = st->first + node_u64(root, "count", 0);
+    st->head = (struct frame){ .handle = (uint16_t)node_u64(root, "handle", 0), .epoch = (uint8_t)node_u64(root, "epoch", 0) };
+    w->lease = node_u64(root, "lease", 0);
+    w->rate = node_u64(root, "rate", 0);
+    w->frames = w->bytes = 0;
+    w->kept_ms = clock_ms();
+    if (!path || !data || !st->chunking.nbits)
+        return error_set(err, -EPROTO, "a lease lacks its map, its data endpoint or its size");
+    int r = chunking_check(&st->chunking, err);
+    if (!r && (st->end <= st->first || st->end > chunk_count(&st->chunking)))
+        r = error_set(err, -EPROTO, "a lease of chunks %" PRIu64 " to %" PRIu64 " is out of range", st->first, st->end);
+    if (r < 0)
+        return r;
+    size_t need = st->chunking.chunk_bytes + WIRE_ENVELOPE_BYTES;
+    if (need > w->buffer_bytes) {
+        free(w->buffer);
+        w->buffer = malloc(need);
+        w->buffer_bytes = w->buffer ? need : 0;
+        if (!w->buffer)
+            return error_errno(err, -ENOMEM, "cannot make room for a frame of %zu bytes", need);
+    }
+    if (!w->map || strcmp(w->path, path)) {
+        map_close(&w->map);
+        snprintf(w->path, sizeof w->path, "%s", path);
+        r = map_open(AT_FDCWD, path, st->chunking.nbits, &w->map, err);
+    }
+    return r < 0 ? r : connect_data(w, data, st->chunking.chunk_bytes, err);
+}
+
+/* Leases, one after the other.  Each request for the next one hands back the last. */
+static int work(struct worker *w, struct df_error *err)
+{
+    uint64_t digests[MAP_SEGMENTS];
+    size_t ndigests = 0;
+    bool done = false;
+    for (;;) {
+        CLEANUP(message_free) struct message *reply = NULL;
+        struct stream st;
+        struct out out;
+        begin_request(w, &out);
+        if (done) {
+            out_u64(&out, "lease", w->lease);
+            out_bool(&out, "done", true);
+            out_u64(&out, "frames", w->frames);
+            out_u64(&out, "bytes", w->bytes);
+            if (ndigests)
+                out_bin(&out, "digests", digests, ndigests * sizeof *digests);
+        }
+        int r = client_call(w->client, &out, HOLD_MS, &reply, err);
+        if (r < 0)
+            return r;
+        done = false;
+        const char *grant = node_text(reply->root, "grant");
+        if (!strcmp(grant, "end"))
+            return 0;
+        if (strcmp(grant, "work"))
+            continue;
+        r = open_lease(w, reply->root, &st, err);
+        if (!r)
+            r = stream(w, &st, err);
+        if (r == -ECANCELED)
+            continue;
+        if (r < 0)
+            return r;
+        ndigests = digest(w, &st, digests);
+        done = true;
+    }
+}
+
+int worker_run(void *context, const char *control, const char *session, const char *data, uint32_t chunk_bytes, const char *name, struct df_error *err)
+{
+    struct worker w = { .context = context, .session = session, .name = name };
+    int r = client_open(context, control, &w.client, err);
+    if (!r && data)
+        r = connect_data(&w, data, chunk_bytes, err);
+    if (!r)
+        r = work(&w, err);
+    client_close(&w.client);
+    net_close(&w.push);
+    map_close(&w.map);
+    free(w.buffer);
+    return r;
+}
+
+/* ---------------------------------------------------------------- threads */
+
+struct thread_arguments {
+    void *context;
+    char session[64], data[256], name[32];
+    uint32_t chunk_bytes;
+};
+
+static void *run(void *opaque)
+{
+    CLEANUP(cleanup_free) struct thread_arguments *a = opaque;
+    struct df_error err;
+    int r = worker_run(a->context, WORKER_CONTROL_INPROC, a->session, a->data, a->chunk_bytes, a->name, &err);
+    /* ENOENT: the session ended meanwhile; ETERM: the daemon is stopping. */
+    if (r < 0 && r != -ENOENT && r != -ETERM)
+        log_error("worker '%s' of session %s gave up: %s", a->name, a->session, err.message);
+    return NULL;
+}
+
+void worker_spawn(void *context, const char *session, const char *data, uint32_t chunk_bytes, unsigned number)
+{
+    struct thread_arguments *a = calloc(1, sizeof *a);
+    pthread_t thread;
+    if (!a)
+        return;
+    a->context = context;
+    a->chunk_bytes = chunk_bytes;
+    snprintf(a->session, sizeof a->session, "%s", session);
+    snprintf(a->data, sizeof a->data, "%s", data);
+    snprintf(a->name, sizeof a->name, "thread %u", number);
+    int r = pthread_create(&thread, NULL, run, a);
+    if (r) {
+        log_error("session %s: cannot start a worker: %s", session, strerror(r));
+        free(a);
+        return;
+    }
+    pthread_detach(thread);
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Envelopes and the checking of payloads. */
+#include "wire/frame.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include <msgpack.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "wire/scan.h"
+
+int chunking_check(const struct chunking *c, struct df_error *err)
+{
+    uint32_t n = c->chunk_bytes;
+    if (n < WIRE_CHUNK_BYTES_MIN || n > WIRE_CHUNK_BYTES_MAX || n & (n - 1))
+        return error_set(err, -EINVAL, "chunk size %" PRIu32 " is out of range: a power of two from %u to %u bytes is possible",
+                         n, WIRE_CHUNK_BYTES_MIN, WIRE_CHUNK_BYTES_MAX);
+    if (chunk_count(c) > WIRE_CHUNKS)
+        return error_set(err, -EFBIG, "chunk size %" PRIu32 " cuts a bitmap of %" PRIu64 " bits into %" PRIu64 " chunks: %u are possible, choose a larger one",
+                         n, c->nbits, chunk_count(c), WIRE_CHUNKS);
+    return 0;
+}
+
+uint64_t frame_bits(const struct frame *frame, const struct chunking *c)
+{
+    uint64_t from = frame->first * chunk_bits(c), to = (frame->first + (uint64_t)frame->count) * chunk_bits(c);
+    return (to < c->nbits ? to : c->nbits) - from;
+}
+
+struct target {
+    uint8_t *at;
+};
+
+static int append(void *opaque, const char *bytes, size_t n)
+{
+    struct target *t = opaque;
+    memcpy(t->at, bytes, n);
+    t->at += n;
+    return 0;
+}
+
+size_t frame_pack(const struct frame *frame, uint8_t *to)
+{
+    struct target t = { to };
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, &t, append);
+    msgpack_pack_array(&packer, 6);
+    msgpack_pack_uint16(&packer, frame->handle);
+    msgpack_pack_uint8(&packer, frame->epoch);
+    msgpack_pack_uint32(&packer, frame->first);
+    msgpack_pack_uint16(&packer, frame->count);
+    msgpack_pack_uint8(&packer, (uint8_t)frame->encoding);
+    msgpack_pack_bin(&packer, frame->nbytes);
+    if (frame->nbytes)
+        msgpack_pack_bin_body(&packer, frame->payload, frame->nbytes);
+    return (size_t)(t.at - to);
+}
+
+static const char *take_fields(const msgpack_object *o, struct frame *frame)
+{
+    static const uint64_t max[5] = { WIRE_HANDLE_MAX, UINT8_MAX, UINT32_MAX, WIRE_FRAME_CHUNKS, FRAME_ENCODINGS - 1 };
+    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size != 6)
+        return "not a list of six";
+    const msgpack_object *f = o->via.array.ptr;
+    for (unsigned i = 0; i < 5; i++)
+        if (f[i].type != MSGPACK_OBJECT_POSITIVE_INTEGER || f[i].via.u64 > max[i])
+            return "an integer that is out of range";
+    if (f[5].type != MSGPACK_OBJECT_BIN)
+        return "a payload that is not bytes";
+    frame->handle = (uint16_t)f[0].via.u64;
+    frame->epoch = (uint8_t)f[1].via.u64;
+    frame->first = (uint32_t)f[2].via.u64;
+    frame->count = (uint16_t)f[3].via.u64;
+    frame->encoding = (enum frame_encoding)f[4].via.u64;
+    frame->payload = (const uint8_t *)f[5].via.bin.ptr;
+    frame->nbytes = f[5].via.bin.size;
+    return NULL;
+}
+
+const char *frame_unpack(const uint8_t *bytes, size_t nbytes, struct frame *frame)
+{
+    const char *wrong = wire_scan(bytes, nbytes);
+    if (wrong)
+        return wrong;
+    msgpack_unpacked unpacked;
+    msgpack_unpacked_init(&unpacked);
+    size_t used = 0;
+    if (msgpack_unpack_next(&unpacked, (const char *)bytes, nbytes, &used) == MSGPACK_UNPACK_SUCCESS && used == nbytes)
+        wrong = take_fields(&unpacked.data, frame);
+    else
+        wrong = "cannot be unpacked";
+    msgpack_unpacked_destroy(&unpacked);
+    return wrong;
+}
+
+/* false: truncated, longer than 6 bytes, or not the shortest form. */
+static bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *value)
+{
+    uint64_t v = 0;
+    for (unsigned i = 0; i < 6 && *at < end; i++) {
+        uint8_t b = *(*at)++;
+        v |= (uint64_t)(b & 0x7f) << (7 * i);
+        if (!(b & 0x80)) {
+            *value = v;
+            return b || !i;
+        }
+    }
+    return false;
+}
+
+static const char *check_coded(const struct frame *frame, uint64_t nbits)
+{
+    const uint8_t *at = frame->payload, *end = at + frame->nbytes;
+    uint64_t bit = 0;
+    if (!frame->nbytes)
+        return "a payload that is empty";
+    for (bool first = true; at < end; first = false) {
+        uint64_t clear, set = 1;
+        if (!take_varint(&at, end, &clear))
+            return "a varint that is damaged";
+        if (frame->encoding == FRAME_RUNS && (!take_varint(&at, end, &set) || !set || (!clear && !first)))
+            return "a run that is damaged";
+        if (clear > nbits - bit || set > nbits - bit - clear)
+            return "a set bit behind the end";
+        bit += clear + set;
+    }
+    return NULL;
+}
+
+static const char *check_raw(const struct frame *frame, uint64_t nbits)
+{
+    if (frame->count != 1)
+        return "raw bytes of more than one chunk";
+    if (frame->nbytes != (nbits + 7) / 8)
+        return "raw bytes that are not one chunk long";
+    if (nbits % 8 && frame->payload[frame->nbytes - 1] >> (nbits % 8))
+        return "a set bit behind the end";
+    return NULL;
+}
+
+const char *frame_check(const struct frame *frame, const struct chunking *c)
+{
+    uint64_t chunks = chunk_count(c);
+    if (!frame->count || frame->first >= chunks || frame->count > chunks - frame->first)
+        return "chunks out of range";
+    if (frame->nbytes > c->chunk_bytes)
+        return "a payload larger than a chunk";
+    switch (frame->encoding) {
+    case FRAME_RAW:
+        return check_raw(frame, frame_bits(frame, c));
+    case FRAME_ZEROES:
+    case FRAME_ONES:
+        return frame->nbytes ? "a payload that should be empty" : NULL;
+    case FRAME_POSITIONS:
+    case FRAME_RUNS:
+        return check_coded(frame, frame_bits(frame, c));
+    case FRAME_ENCODINGS:
+        break;
+    }
+    return "an encoding that is not known";
+}
+
+void frame_runs_begin(struct frame_runs *runs, const struct frame *frame, const struct chunking *c)
+{
+    *runs = (struct frame_runs){
+        .at = frame->payload,
+        .end = frame->payload + frame->nbytes,
+        .encoding = frame->encoding,
+        .nbits = frame_bits(frame, c),
+    };
+}
+
+bool frame_runs_next(struct frame_runs *runs, uint64_t *first, uint64_t *nbits)
+{
+    if (runs->encoding == FRAME_ONES && runs->bit < runs->nbits) {
+        *first = 0;
+        *nbits = runs->bit = runs->nbits;
+        return true;
+    }
+    if (runs->at == runs->end)
+        return false;
+    uint64_t clear = 0, set = 1;
+    take_varint(&runs->at, runs->end, &clear);
+    if (runs->encoding == FRAME_RUNS)
+        take_varint(&runs->at, runs->end, &set);
+    *first = runs->bit + clear;
+    *nbits = set;
+    runs->bit = *first + set;
+    return true;
+}
