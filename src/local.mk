@@ -33,7 +33,7 @@ libbitmap_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(NETTLE_CFLAGS)
 
 libbitmap_la_SOURCES = \
 	src/bitmap/map.h src/bitmap/map.c src/bitmap/mark.c src/bitmap/iterate.c \
-	src/bitmap/merge.c src/bitmap/digest.c \
+	src/bitmap/merge.c src/bitmap/digest.c src/bitmap/write.c \
 	src/bitmap/disk.h src/bitmap/disk.c src/bitmap/table.c src/bitmap/mapref.c \
 	src/bitmap/section.c src/bitmap/writer.c \
 	src/bitmap/permit.c src/bitmap/bitmap.c src/bitmap/handover.c
@@ -69,7 +69,8 @@ libsession_la_SOURCES = \
 	src/session/session.h src/session/state.c src/session/state.h \
 	src/session/engine.c src/session/report.c \
 	src/session/source.c src/session/lease.c src/session/worker.c src/session/worker.h \
-	src/session/target.c src/session/receive.c src/session/receive.h
+	src/session/target.c src/session/receive.c src/session/receive.h \
+	src/session/fill.c src/session/fill.h
 
 # In the order in which they need each other.
 ENGINE_LIBS = libsession.la libnet.la libwire.la libbitmap.la libbase.la \

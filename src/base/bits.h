@@ -18,7 +18,9 @@ static inline uint64_t bits_load(const uint8_t *bytes)
 /*
  * Would listing these words cost more than `limit` bytes, whichever way?  A set
  * bit costs at least one byte as a position, a run at least two; so more than
- * `limit` set bits and more than limit / 2 runs.  Stops as soon as it is sure.
+ * `limit` set bits and more than limit / 2 runs.  Stops as soon as it is sure,
+ * and says no after an eighth that is nearly empty: then listing is the way to
+ * find out, and it stops by itself when there is no room.
  */
 #define BITS_DENSE_BODY                                                     \
     uint64_t set = 0, edges = 0, carry = 0;                                 \
@@ -29,6 +31,8 @@ static inline uint64_t bits_load(const uint8_t *bytes)
         carry = v >> 63;                                                    \
         if (set > limit && 2 * edges > limit)                               \
             return true;                                                    \
+        if (i == nwords / 8 && 16 * set < limit)                            \
+            return false;                                                   \
     }                                                                       \
     return false;
 

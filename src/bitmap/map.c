@@ -33,23 +33,25 @@ static uint64_t file_bytes(const struct map *map)
     return MAP_HEADER_BYTES + summary_bytes(map) + map->nblocks * MAP_BLOCK_BYTES;
 }
 
-/* fd < 0: anonymous memory. */
-static int map_attach(int fd, uint64_t nbits, const char *file, struct map **out, struct df_error *err)
+/* *fd < 0: anonymous memory; else the map owns the descriptor from now on. */
+static int map_attach(int *fd, uint64_t nbits, const char *file, struct map **out, struct df_error *err)
 {
     CLEANUP(cleanup_free) struct map *map = calloc(1, sizeof *map);
     if (!map)
         return error_errno(err, -ENOMEM, "cannot map '%s'", file);
+    map->fd = -1;
     map->nbits = nbits;
     map->nwords = map_round_up(nbits, 64);
     map->nblocks = map_round_up(map->nwords, MAP_BLOCK_WORDS);
     map->mapped_bytes = file_bytes(map);
-    int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
-    char *base = mmap(NULL, map->mapped_bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, fd, 0);
+    int flags = *fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+    char *base = mmap(NULL, map->mapped_bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, *fd, 0);
     if (base == MAP_FAILED)
         return error_errno(err, -errno, "cannot map %zu bytes of '%s'", map->mapped_bytes, file);
     map->header = (struct map_header *)base;
     map->summary = (_Atomic uint64_t *)(base + MAP_HEADER_BYTES);
     map->leaf = (_Atomic uint64_t *)(base + MAP_HEADER_BYTES + summary_bytes(map));
+    map->fd = steal_fd(fd);
     *out = steal(&map);
     return 0;
 }
@@ -65,7 +67,8 @@ static int check_nbits(uint64_t nbits, struct df_error *err)
 int map_create_anonymous(uint64_t nbits, struct map **map, struct df_error *err)
 {
     int r = check_nbits(nbits, err);
-    return r < 0 ? r : map_attach(-1, nbits, "memory", map, err);
+    int none = -1;
+    return r < 0 ? r : map_attach(&none, nbits, "memory", map, err);
 }
 
 int map_create(int dirfd, const char *file, uint64_t nbits, struct map **out, struct df_error *err)
@@ -84,7 +87,7 @@ int map_create(int dirfd, const char *file, uint64_t nbits, struct map **out, st
     if (r < 0)
         error_errno(err, r, "cannot make the map '%s' %" PRIu64 " bytes long", file, file_bytes(&probe));
     else
-        r = map_attach(fd, nbits, file, out, err);
+        r = map_attach(&fd, nbits, file, out, err);
     if (r < 0) {
         unlinkat(dirfd, file, 0);
         return r;
@@ -109,7 +112,7 @@ int map_open(int dirfd, const char *file, uint64_t nbits, struct map **out, stru
     if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != file_bytes(&probe))
         return error_set(err, -EPROTO, "the map '%s' is not a file of %" PRIu64 " bytes: it is damaged", file, file_bytes(&probe));
     CLEANUP(map_close) struct map *map = NULL;
-    r = map_attach(fd, nbits, file, &map, err);
+    r = map_attach(&fd, nbits, file, &map, err);
     if (r < 0)
         return r;
     if (memcmp(map->header->magic, map_magic, sizeof map_magic) || le64toh(map->header->nbits) != nbits)
@@ -123,6 +126,8 @@ void map_close(struct map **map)
     if (!*map)
         return;
     munmap((*map)->header, (*map)->mapped_bytes);
+    if ((*map)->fd >= 0)
+        close((*map)->fd);
     free(*map);
     *map = NULL;
 }

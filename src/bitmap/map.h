@@ -15,7 +15,7 @@
  *  - While a map is shared its bits are only ever set.  Clearing a bitmap gives
  *    it a new map.  That is why a writer may skip a bit that it sees set.
  *    (One exception: the parent of a running transfer, which only the receiver
- *    writes, may be emptied block by block: map_clear_words.)
+ *    writes, by map_write.)
  *  - A leaf bit that is visible has its summary bit (order of stores in mark.c).
  *  - Bits at and beyond nbits are never set.
  *  - The geometry is computed from nbits, which the caller knows from the disk;
@@ -51,6 +51,7 @@ struct map {
     _Atomic uint64_t *summary;  /* ceil(nblocks / 64) words, little-endian */
     _Atomic uint64_t *leaf;     /* nblocks * MAP_BLOCK_WORDS words, little-endian */
     size_t mapped_bytes;
+    int fd;                     /* of the file, -1 for anonymous memory */
 };
 
 /* O(1) in nbits.  The file must not exist. */
@@ -71,13 +72,24 @@ int map_set(struct map *map, uint64_t first_bit, uint64_t nbits);
 /* Make sure that writing blocks [first, first + n) cannot fail, and set their summary bits. */
 int map_reserve(struct map *map, uint64_t first_block, uint64_t n);
 /*
- * For the only writer of a map that nobody else writes: OR `nbytes` bytes of
- * little-endian bits into the leaf from byte `offset` on (a multiple of 8), or
- * empty whole words.  Others may read meanwhile.
+ * For the only writer of a map that nobody else writes; others may read
+ * meanwhile.  map_or_bytes ORs `nbytes` bytes of little-endian bits into the
+ * leaf from byte `offset` on (a multiple of 8).
  */
 int map_or_bytes(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t nbytes);
 int map_set_alone(struct map *map, uint64_t first_bit, uint64_t nbits);
 void map_clear_words(struct map *map, uint64_t first_word, uint64_t nwords);
+
+/* ---- write.c: for the receiver, the only writer of a parent that is being filled */
+
+/*
+ * The leaf's bytes from `offset` on become `bytes`.  Blocks that are clean and
+ * stay so are not touched.  -ENOSPC leaves the map as good as before: some of
+ * the bytes are written, and the call may be repeated.
+ */
+int map_write(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t nbytes);
+/* The same with zeroes. */
+int map_write_zeroes(struct map *map, uint64_t offset, uint64_t nbytes);
 
 /* ---- iterate.c: looking.  Cost: what is dirty in the range, and the summary. */
 

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "session/fill.h"
 
 #define FRAMES_BETWEEN_ORDERS 256   /* about a quarter of a millisecond */
 #define SEAL_TICK_MS          20
@@ -28,6 +29,7 @@ struct receiver {
     int64_t bad_logged_ms;
     struct intake *waiting;         /* those with a seal that waits, by next_waiting */
     struct intake *intakes[WIRE_HANDLE_MAX + 1];
+    struct fill fill[1];
 };
 
 /* ---------------------------------------------------------------- frames */
@@ -39,20 +41,6 @@ static void note_bad(struct receiver *rx, const char *what)
         return;
     rx->bad_logged_ms = clock_ms();
     log_warning("a frame was refused: %s (%" PRIu64 " so far)", what, rx->bad_frames);
-}
-
-static int apply(struct intake *in, const struct frame *frame)
-{
-    uint64_t base = frame->first * chunk_bits(&in->chunking);
-    if (frame->encoding == FRAME_RAW)
-        return map_or_bytes(in->parent.map, base / 8, frame->payload, frame->nbytes);
-    struct frame_runs runs;
-    uint64_t first, nbits;
-    int r = 0;
-    frame_runs_begin(&runs, frame, &in->chunking);
-    while (!r && frame_runs_next(&runs, &first, &nbits))
-        r = map_set_alone(in->parent.map, base + first, nbits);
-    return r;
 }
 
 /* How many of the frame's chunks were not there yet; all of them are noted. */
@@ -102,7 +90,7 @@ static void take_frame(struct receiver *rx, const uint8_t *bytes, size_t nbytes)
     count(&in->bytes, nbytes);
     if (is_received(in, &frame))
         return;
-    if (apply(in, &frame) < 0) {
+    if (fill_frame(rx->fill, in->parent.map, &frame, &in->chunking) < 0) {
         in->failed = true;
         return;
     }
@@ -128,17 +116,14 @@ static void take_frames(struct receiver *rx)
 
 /* ---------------------------------------------------------------- orders */
 
-/* Forget the chunks of a segment and empty it; the next attempt sends them again. */
+/* Forget the chunks of a segment; the next attempt sends them again, and a frame overwrites what is there. */
 static void reset_segment(struct intake *in, struct order *order, uint64_t first_block, uint64_t nblocks)
 {
-    struct map *parent = in->parent.map;
     uint64_t chunk_words = in->chunking.chunk_bytes / 8;
     uint64_t first = first_block * MAP_BLOCK_WORDS / chunk_words;
     uint64_t end = map_round_up((first_block + nblocks) * MAP_BLOCK_WORDS, chunk_words);
     if (end > in->received->nbits)
         end = in->received->nbits;
-    uint64_t end_word = end * chunk_words < parent->nwords ? end * chunk_words : parent->nwords;
-    map_clear_words(parent, first * chunk_words, end_word - first * chunk_words);
     for (uint64_t c = first; c < end; c++) {
         if (!map_test(in->received, c))
             continue;

@@ -48,7 +48,7 @@ struct order {
     int r;
     struct df_error err;
     bool exact;                     /* SEAL */
-    uint64_t missing, wrong;        /* SEAL: chunks not there; chunks of segments that differed and were emptied */
+    uint64_t missing, wrong;        /* SEAL: chunks not there; chunks of segments that differed */
     struct { uint64_t first, count; } *ranges;  /* ATTEMPT: chunks not there; free() */
     size_t nranges;
     /* for the control thread */

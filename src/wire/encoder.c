@@ -115,6 +115,25 @@ static bool fits(const struct encoder *e)
            (!e->s.runs.overflown && e->s.runs.nbytes + 2 * VARINT_BYTES <= e->payload_max);
 }
 
+/* False as soon as there is no room in either list. */
+static bool add_words(struct encoder *e, const uint8_t *bytes, uint64_t nwords)
+{
+    for (uint64_t i = 0; i < nwords; i++) {
+        const uint8_t *at = bytes + 8 * i;
+        if (i + 4 <= nwords && !(bits_load(at) | bits_load(at + 8) | bits_load(at + 16) | bits_load(at + 24))) {
+            i += 3;
+            continue;
+        }
+        uint64_t v = bits_load(at);
+        if (!v)
+            continue;
+        add_word(e, v, e->s.nbits + 64 * i);
+        if (!fits(e))
+            return false;
+    }
+    return true;
+}
+
 bool encoder_chunk(struct encoder *e, const uint8_t *bytes)
 {
     if (e->dense || e->s.count == WIRE_FRAME_CHUNKS)
@@ -127,9 +146,7 @@ bool encoder_chunk(struct encoder *e, const uint8_t *bytes)
             return false;
         e->dense = true;
     } else {
-        for (uint64_t i = 0; i < nwords && fits(e); i++)
-            add_word(e, bits_load(bytes + 8 * i), e->s.nbits + 64 * i);
-        if (!fits(e)) {
+        if (!add_words(e, bytes, nwords)) {
             e->s = before;
             if (e->s.count)
                 return false;
