@@ -3,3 +3,59 @@
 
 check_PROGRAMS =
 TESTS =
+
+# ---- unit tests of the bitmap core (check)
+
+if HAVE_CHECK
+UNIT_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+UNIT_LIBS = libbitmap.la libbase.la $(CHECK_LIBS) $(NETTLE_LIBS)
+
+UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-mapfile tests/unit-bitmap \
+	tests/unit-storage tests/unit-handover tests/unit-model tests/unit-writer \
+	tests/stress-recording
+check_PROGRAMS += $(UNIT_TESTS)
+TESTS += $(UNIT_TESTS)
+
+tests_unit_base_SOURCES = tests/unit-base.c tests/unit.h
+tests_unit_base_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_base_LDADD = $(UNIT_LIBS)
+
+# SHA-256 and XXH3 of the model
+tests_unit_map_SOURCES = tests/unit-map.c tests/unit.h
+tests_unit_map_CFLAGS = $(UNIT_CFLAGS) $(NETTLE_CFLAGS) $(XXHASH_CFLAGS)
+tests_unit_map_LDADD = $(UNIT_LIBS)
+
+tests_unit_mapfile_SOURCES = tests/unit-mapfile.c tests/unit.h
+tests_unit_mapfile_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_mapfile_LDADD = $(UNIT_LIBS)
+
+tests_unit_bitmap_SOURCES = tests/unit-bitmap.c tests/unit.h
+tests_unit_bitmap_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_bitmap_LDADD = $(UNIT_LIBS)
+
+tests_unit_storage_SOURCES = tests/unit-storage.c tests/unit.h
+tests_unit_storage_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_storage_LDADD = $(UNIT_LIBS)
+
+tests_unit_handover_SOURCES = tests/unit-handover.c tests/unit.h
+tests_unit_handover_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_handover_LDADD = $(UNIT_LIBS)
+
+tests_unit_model_SOURCES = tests/unit-model.c tests/unit.h
+tests_unit_model_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_model_LDADD = $(UNIT_LIBS)
+
+tests_unit_writer_SOURCES = tests/unit-writer.c tests/unit.h
+tests_unit_writer_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_writer_LDADD = $(UNIT_LIBS)
+
+tests_stress_recording_SOURCES = tests/stress-recording.c tests/unit.h
+tests_stress_recording_CFLAGS = $(UNIT_CFLAGS)
+tests_stress_recording_LDADD = $(UNIT_LIBS)
+endif
+
+# ---- benchmarks: `make bench/bench-record`, never part of `all`
+
+EXTRA_PROGRAMS = bench/bench-record
+bench_bench_record_SOURCES = bench/bench-record.c
+bench_bench_record_LDADD = libbitmap.la libbase.la $(NETTLE_LIBS)

@@ -37,6 +37,10 @@ static void format(struct df_error *err, int code, int with_errno, const char *f
     int n = vsnprintf(err->message, sizeof err->message, fmt, ap);
     if (with_errno && n >= 0 && (size_t)n < sizeof err->message)
         snprintf(err->message + n, sizeof err->message - (size_t)n, ": %s", strerror(-code));
+    /* Names that users chose may be quoted in it: a message stays one line. */
+    for (char *c = err->message; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
 }
 
 int error_set(struct df_error *err, int code, const char *fmt, ...)

@@ -35,10 +35,14 @@ int size_parse(const char *text, const char *what, uint64_t *bytes, struct df_er
     char *end;
     errno = 0;
     uint64_t whole = isdigit((unsigned char)*text) ? strtoull(text, &end, 10) : (end = (char *)text, 0);
-    double fraction = 0;
+    uint64_t fraction = 0, unit = 1;    /* fraction / unit, at most 9 digits of it */
     int ok = end != text && !errno;
     if (ok && *end == '.' && isdigit((unsigned char)end[1]))
-        fraction = strtod(end, &end);
+        for (end++; isdigit((unsigned char)*end); end++)
+            if (unit < UINT64_C(1000000000)) {
+                fraction = fraction * 10 + (uint64_t)(*end - '0');
+                unit *= 10;
+            }
     int shift = ok ? unit_shift(end) : -1;
     if (shift < 0)
         return error_set(err, -EINVAL, "%s '%s' is not a size: write a number of bytes, or one with K, M, G, T, P or E", what, text);
@@ -46,7 +50,8 @@ int size_parse(const char *text, const char *what, uint64_t *bytes, struct df_er
         return error_set(err, -EINVAL, "%s '%s' does not fit into 64 bits", what, text);
     if (fraction > 0 && !shift)
         return error_set(err, -EINVAL, "%s '%s' is a fraction of a byte", what, text);
-    *bytes = (whole << shift) + (uint64_t)(fraction * (double)(UINT64_C(1) << shift));
+    /* fraction < unit: below one unit of the size, so the sum does not overflow.  128 bits hold the product. */
+    *bytes = (whole << shift) + (uint64_t)(((unsigned __int128)fraction << shift) / unit);
     return 0;
 }
 

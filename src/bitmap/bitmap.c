@@ -204,19 +204,31 @@ static int use_map(struct df_disk *disk, const char *name, enum permit what, str
 int df_bitmap_merge(struct df_disk *disk, const char *target, struct df_disk *source_disk, const char *source, struct df_error *err)
 {
     struct map_ref *from = NULL, *to = NULL;
-    unsigned from_shift, to_shift;
+    struct record *record;
+    unsigned from_shift;
     if (disk->size != source_disk->size)
         return error_set(err, -EINVAL, "bitmap '%s' of disk '%s' (%" PRIu64 " bytes) cannot be merged into one of disk '%s' (%" PRIu64 " bytes): the sizes must be equal",
                          source, source_disk->name, source_disk->size, disk->name, disk->size);
+    /* As in df_bitmap_open(): what a dead writer left is part of the source. */
+    df_disk_open_sections(source_disk);
     int r = use_map(source_disk, source, PERMIT_READ, &from, &from_shift, err);
-    if (!r)
-        r = use_map(disk, target, PERMIT_MERGE_INTO, &to, &to_shift, err);
-    if (!r && (r = map_merge_scaled(to->map, to_shift, from->map, from_shift)) < 0)
-        error_errno(err, r, "merging bitmap '%s' into '%s' of disk '%s' failed half way", source, target, disk->name);
-    if (from)
-        disk_put_map(source_disk, &from);
-    if (to)
-        disk_put_map(disk, &to);
+    if (r < 0)
+        return r;
+    {
+        /* Under the lock: no fence and no session may come between the permission and the last bit. */
+        CLEANUP(txn_abort) struct txn txn;
+        r = txn_begin(disk, &txn, err);
+        if (!r)
+            r = txn_get(&txn, target, &record, err);
+        if (!r)
+            r = permit_check(&txn, record, PERMIT_MERGE_INTO, err);
+        if (!r)
+            r = mapref_get(disk, record->map, record->granularity_shift, &to, err);
+        if (!r && (r = map_merge_scaled(to->map, record->granularity_shift, from->map, from_shift)) < 0)
+            error_errno(err, r, "merging bitmap '%s' into '%s' of disk '%s' failed half way", source, target, disk->name);
+        mapref_put(disk, &to);
+    }
+    disk_put_map(source_disk, &from);
     return r;
 }
 

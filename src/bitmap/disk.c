@@ -120,9 +120,12 @@ int df_disk_create(const char *state_dir, const char *name, uint64_t size, struc
 
 int df_disk_list(const char *state_dir, int (*each)(void *opaque, const char *name), void *opaque, struct df_error *err)
 {
-    int fd = open_disks(state_dir, false, err);
+    struct df_error why;
+    int fd = open_disks(state_dir, false, &why);
+    if (fd == -ENOENT)      /* no disk was ever made */
+        return 0;
     if (fd < 0)
-        return fd == -ENOENT ? 0 : fd;
+        return error_set(err, fd, "%s", why.message);
     DIR *dir = fdopendir(fd);
     if (!dir) {
         int r = -errno;

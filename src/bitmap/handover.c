@@ -150,6 +150,7 @@ int df_bitmap_abdicate(struct df_disk *disk, const char *name, const uint8_t ses
 int df_bitmap_reclaim(struct df_disk *disk, const char *name, const uint8_t session[DF_SESSION_BYTES], struct df_error *err)
 {
     struct map_ref *parent = NULL, *child = NULL;
+    uint64_t merged;
     {
         CLEANUP(step_abort) struct step step = { 0 };
         int r = step_begin(disk, name, session, &step, err);
@@ -165,6 +166,7 @@ int df_bitmap_reclaim(struct df_disk *disk, const char *name, const uint8_t sess
             mapref_put(disk, &parent);
             return r;
         }
+        merged = step.record->child;
         step_end(&step, RECORD_RECLAIMING, session);
     }
     int r = map_merge(parent->map, child->map);
@@ -173,7 +175,8 @@ int df_bitmap_reclaim(struct df_disk *disk, const char *name, const uint8_t sess
     disk_put_map(disk, &child);
     CLEANUP(step_abort) struct step step = { 0 };
     r = step_begin(disk, name, session, &step, err);
-    if (r < 0 || step.record->state != RECORD_RECLAIMING)
+    /* Another reclaim of this session may have come first, and a new freeze behind it: its child is not ours to drop. */
+    if (r < 0 || step.record->state != RECORD_RECLAIMING || step.record->child != merged)
         return r;
     txn_drop_map(&step.txn, steal(&step.record->child));
     if (lossy)

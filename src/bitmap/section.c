@@ -42,16 +42,20 @@ static bool is_dead(const struct df_disk *disk, unsigned slot)
 }
 
 /* Callers hold mutex and file lock, so the epoch stands still and no other process reaps. */
-static void reap(struct df_disk *disk, unsigned slot)
+static int reap(struct df_disk *disk, unsigned slot)
 {
     struct section *section = &disk->shared->sections[slot];
     if (!atomic_load_explicit(&section->open, memory_order_acquire))
-        return;
+        return 0;
     uint64_t offset = atomic_load_explicit(&section->offset, memory_order_relaxed);
     uint64_t length = atomic_load_explicit(&section->length, memory_order_relaxed);
+    int r = 0;
     if (offset < disk->size && length && length <= disk->size - offset)
-        disk_mark_locked(disk, offset, length);
+        r = disk_mark_locked(disk, offset, length);
+    if (r < 0)      /* it could not be marked: the slot stays open, whoever comes next tries again */
+        return r;
     atomic_store_explicit(&section->open, 0, memory_order_release);
+    return 0;
 }
 
 int section_claim(struct df_disk *disk, unsigned *slot, struct df_error *err)
@@ -72,8 +76,12 @@ int section_claim(struct df_disk *disk, unsigned *slot, struct df_error *err)
                 section_release(disk, i);
                 return r;
             }
-            reap(disk, i);
+            r = reap(disk, i);
             disk_unlock(disk);
+            if (r < 0) {
+                section_release(disk, i);
+                return error_errno(err, r, "cannot record the write of a dead writer of disk '%s'", disk->name);
+            }
         }
         /* seq_cst: whoever fences after this store looks at the slot, whoever fenced before is seen by begin. */
         uint64_t n = atomic_load_explicit(&disk->shared->nsections, memory_order_seq_cst);
@@ -114,8 +122,8 @@ unsigned df_disk_open_sections(struct df_disk *disk)
         if (!atomic_load_explicit(&disk->shared->sections[i].open, memory_order_seq_cst))
             continue;
         if (is_dead(disk, i) && disk_lock(disk, NULL) == 0) {
-            if (is_dead(disk, i))
-                reap(disk, i);
+            if (!is_dead(disk, i) || reap(disk, i) < 0)
+                open++;
             disk_unlock(disk);
         } else {
             open++;

@@ -133,6 +133,8 @@ int txn_create_map(struct txn *txn, unsigned granularity_shift, uint64_t *id, st
     char file[MAP_FILE_BYTES];
     struct map *map = NULL;
     *id = txn->table->next_map++;
+    /* A process that died between here and its commit has left a file whose id is given out again. */
+    unlinkat(txn->disk->dirfd, mapref_file(*id, file), 0);
     int r = map_create(txn->disk->dirfd, mapref_file(*id, file), disk_nbits(txn->disk, granularity_shift), &map, err);
     if (r < 0)
         return r;
