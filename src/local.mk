@@ -30,6 +30,7 @@ libbase_la_SOURCES = \
 
 noinst_LTLIBRARIES += libbitmap.la
 libbitmap_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(NETTLE_CFLAGS)
+libbitmap_la_LIBADD = $(NETTLE_LIBS) $(XXHASH_LIBS)
 
 libbitmap_la_SOURCES = \
 	src/bitmap/map.h src/bitmap/map.c src/bitmap/mark.c src/bitmap/iterate.c \
@@ -40,7 +41,7 @@ libbitmap_la_SOURCES = \
 
 lib_LTLIBRARIES += libdirtyferry.la
 libdirtyferry_la_SOURCES =
-libdirtyferry_la_LIBADD = libbitmap.la libbase.la $(NETTLE_LIBS)
+libdirtyferry_la_LIBADD = libbitmap.la libbase.la
 # current:revision:age as in the libtool manual; the map file carries the symbol version.
 libdirtyferry_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined \
 	-Wl,--version-script=$(top_srcdir)/src/dirtyferry.map
@@ -56,7 +57,7 @@ libwire_la_SOURCES = \
 	src/wire/frame.c src/wire/frame.h src/wire/encoder.c src/wire/encoder.h
 
 noinst_LTLIBRARIES += libnet.la
-libnet_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS) -DXXH_INLINE_ALL
+libnet_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS)
 libnet_la_SOURCES = \
 	src/net/socket.c src/net/socket.h src/net/client.c src/net/client.h \
 	src/net/server.c src/net/server.h src/net/peer.c src/net/peer.h \
@@ -74,7 +75,7 @@ libsession_la_SOURCES = \
 
 # In the order in which they need each other.
 ENGINE_LIBS = libsession.la libnet.la libwire.la libbitmap.la libbase.la \
-	$(ZMQ_LIBS) $(MSGPACK_LIBS) $(NETTLE_LIBS)
+	$(ZMQ_LIBS) $(MSGPACK_LIBS)
 
 sbin_PROGRAMS += dirtyferryd
 dirtyferryd_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS)

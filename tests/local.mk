@@ -8,7 +8,7 @@ TESTS =
 
 if HAVE_CHECK
 UNIT_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
-UNIT_LIBS = libbitmap.la libbase.la $(CHECK_LIBS) $(NETTLE_LIBS)
+UNIT_LIBS = libbitmap.la libbase.la $(CHECK_LIBS)
 
 UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-mapfile tests/unit-bitmap \
 	tests/unit-storage tests/unit-handover tests/unit-model tests/unit-writer \
@@ -58,4 +58,4 @@ endif
 
 EXTRA_PROGRAMS = bench/bench-record
 bench_bench_record_SOURCES = bench/bench-record.c
-bench_bench_record_LDADD = libbitmap.la libbase.la $(NETTLE_LIBS)
+bench_bench_record_LDADD = libbitmap.la libbase.la

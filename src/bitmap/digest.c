@@ -9,8 +9,11 @@
 #include <string.h>
 
 #include <nettle/sha2.h>
-#define XXH_INLINE_ALL
+#if defined __x86_64__ && __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h>    /* the same names, with the widest vectors that the machine has */
+#else
 #include <xxhash.h>
+#endif
 
 static const uint8_t zero_block[MAP_BLOCK_BYTES];
 

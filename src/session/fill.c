@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "session/fill.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/cleanup.h"
+
+/* -------------------------------------------------------- listed frames */
 
 #define WINDOW_BITS (FILL_WINDOW_BYTES * 8)
 
@@ -72,13 +77,12 @@ static int put_run(struct position *p, uint64_t bit, uint64_t nbits)
     return 0;
 }
 
-int fill_frame(struct fill *fill, struct map *parent, const struct frame *frame, const struct chunking *c)
+static int put_listed(struct fill *fill, struct intake *in, const struct frame *frame)
 {
+    const struct chunking *c = &in->chunking;
     uint64_t from = (uint64_t)frame->first * c->chunk_bytes;
     uint64_t nbytes = (frame_bits(frame, c) + 7) / 8;
-    if (frame->encoding == FRAME_RAW)
-        return map_write(parent, from, frame->payload, nbytes);
-    struct position p = { .fill = fill, .parent = parent, .at = from, .end = from + nbytes };
+    struct position p = { .fill = fill, .parent = in->parent.map, .at = from, .end = from + nbytes };
     struct frame_runs runs;
     uint64_t first, nbits;
     int r = 0;
@@ -88,6 +92,100 @@ int fill_frame(struct fill *fill, struct map *parent, const struct frame *frame,
     if (!r)
         r = flush(&p);
     if (!r && p.at < p.end)
-        r = map_write_zeroes(parent, p.at, p.end - p.at);
+        r = map_write_zeroes(in->parent.map, p.at, p.end - p.at);
     return r;
+}
+
+/* ------------------------------------------------------------ accounting */
+
+static void note_received(struct intake *in, uint64_t first, uint64_t count)
+{
+    uint64_t end = first + count, fresh = 0;
+    for (uint64_t from = map_next_clear(in->received, first); from < end;) {
+        uint64_t to = map_next_set(in->received, from);
+        if (to > end)
+            to = end;
+        fresh += to - from;
+        if (map_set_alone(in->received, from, to - from) < 0)
+            in->failed = true;
+        from = map_next_clear(in->received, to);
+    }
+    atomic_store_explicit(&in->chunks_done, atomic_load_explicit(&in->chunks_done, memory_order_relaxed) + fresh, memory_order_relaxed);
+}
+
+static void note_result(struct intake *in, int r, uint64_t first, uint64_t count)
+{
+    if (r < 0)
+        in->failed = true;
+    else
+        note_received(in, first, count);
+}
+
+/* --------------------------------------------------------------- batches */
+
+static void flush_batch(struct batch *b)
+{
+    struct intake *in = steal(&b->intake);
+    if (in)
+        note_result(in, map_write(in->parent.map, b->first * in->chunking.chunk_bytes, b->bytes, b->nbytes), b->first, b->count);
+}
+
+/* The batch that this chunk continues; else the one that was not used for the longest time, emptied. */
+static struct batch *find_batch(struct fill *fill, struct intake *in, const struct frame *frame)
+{
+    struct batch *oldest = &fill->batches[0];
+    for (unsigned i = 0; i < FILL_BATCHES; i++) {
+        struct batch *b = &fill->batches[i];
+        if (b->intake == in && b->first + b->count == frame->first && b->nbytes + frame->nbytes <= b->room)
+            return b;
+        if (b->used < oldest->used)
+            oldest = b;
+    }
+    flush_batch(oldest);
+    return oldest;
+}
+
+static void gather(struct fill *fill, struct intake *in, const struct frame *frame)
+{
+    struct batch *b = find_batch(fill, in, frame);
+    b->used = ++fill->clock;
+    if (!b->intake) {
+        uint64_t need = frame->nbytes > FILL_WINDOW_BYTES ? frame->nbytes : FILL_WINDOW_BYTES;
+        if (need > b->room) {
+            free(b->bytes);
+            b->bytes = malloc(need);
+            b->room = b->bytes ? need : 0;
+        }
+        if (!b->room) {
+            in->failed = true;
+            return;
+        }
+        b->intake = in;
+        b->first = frame->first;
+        b->count = b->nbytes = 0;
+    }
+    memcpy(b->bytes + b->nbytes, frame->payload, frame->nbytes);
+    b->nbytes += frame->nbytes;
+    b->count++;
+}
+
+void fill_frame(struct fill *fill, struct intake *in, const struct frame *frame)
+{
+    if (frame->encoding == FRAME_RAW)
+        gather(fill, in, frame);
+    else
+        note_result(in, put_listed(fill, in, frame), frame->first, frame->count);
+}
+
+void fill_flush(struct fill *fill, struct intake *intake)
+{
+    for (unsigned i = 0; i < FILL_BATCHES; i++)
+        if (!intake || fill->batches[i].intake == intake)
+            flush_batch(&fill->batches[i]);
+}
+
+void fill_destroy(struct fill *fill)
+{
+    for (unsigned i = 0; i < FILL_BATCHES; i++)
+        free(fill->batches[i].bytes);
 }

@@ -1,22 +1,41 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * From frames to a parent: a frame says everything about its chunks, so what
- * was there is overwritten.  Applying it twice, or after a damaged one, is right.
+ * was there is overwritten.  Applying it twice, late, or over a damaged one is
+ * right; and since the source stands still, so is any order.
+ *
+ * Raw frames of one worker follow each other; they are gathered and written
+ * together, for a system call costs more than the copy of a chunk.  A chunk is
+ * noted as received when it is written, not before.
  */
 #ifndef SESSION_FILL_H
 #define SESSION_FILL_H
 
-#include "bitmap/map.h"
-#include "wire/frame.h"
+#include "session/receive.h"
 
 #define FILL_WINDOW_BYTES (16 * MAP_BLOCK_BYTES)
+#define FILL_BATCHES      8
 
-/* Room to unfold listed bits in, a window of the leaf at a time. */
-struct fill {
-    uint8_t window[FILL_WINDOW_BYTES];
+/* Raw chunks [first, first + count) of one intake that wait to be written. */
+struct batch {
+    struct intake *intake;      /* NULL: free */
+    uint64_t first, count;
+    uint64_t nbytes;
+    uint64_t used;              /* clock of the last use */
+    uint8_t *bytes;             /* FILL_WINDOW_BYTES, or one chunk if that is larger */
+    uint64_t room;
 };
 
-/* The frame has passed frame_check().  -ENOSPC and the like: not all of it is there. */
-int fill_frame(struct fill *fill, struct map *parent, const struct frame *frame, const struct chunking *chunking);
+struct fill {
+    struct batch batches[FILL_BATCHES];
+    uint64_t clock;
+    uint8_t window[FILL_WINDOW_BYTES];  /* to unfold listed bits in */
+};
+
+/* The frame has passed frame_check().  Failures are noted in the intake. */
+void fill_frame(struct fill *fill, struct intake *intake, const struct frame *frame);
+/* Write what was gathered for the intake, or for all (NULL). */
+void fill_flush(struct fill *fill, struct intake *intake);
+void fill_destroy(struct fill *fill);
 
 #endif

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * A frame that is not perfectly valid has no effect at all.  One that is, is
- * applied before its chunks are noted as received, and may be applied any
- * number of times.
+ * A frame that is not perfectly valid has no effect at all.  One that is may be
+ * applied any number of times (fill.h).
  */
 #include "session/receive.h"
 
@@ -27,6 +26,7 @@ struct receiver {
     void *control;                  /* the other end of orders */
     uint64_t bad_frames;
     int64_t bad_logged_ms;
+    int64_t now_ms;                 /* of the frames at hand */
     struct intake *waiting;         /* those with a seal that waits, by next_waiting */
     struct intake *intakes[WIRE_HANDLE_MAX + 1];
     struct fill fill[1];
@@ -41,22 +41,6 @@ static void note_bad(struct receiver *rx, const char *what)
         return;
     rx->bad_logged_ms = clock_ms();
     log_warning("a frame was refused: %s (%" PRIu64 " so far)", what, rx->bad_frames);
-}
-
-/* How many of the frame's chunks were not there yet; all of them are noted. */
-static uint64_t note_received(struct intake *in, const struct frame *frame)
-{
-    uint64_t end = frame->first + (uint64_t)frame->count, fresh = 0;
-    for (uint64_t from = map_next_clear(in->received, frame->first); from < end;) {
-        uint64_t to = map_next_set(in->received, from);
-        if (to > end)
-            to = end;
-        fresh += to - from;
-        if (map_set_alone(in->received, from, to - from) < 0)
-            in->failed = true;
-        from = map_next_clear(in->received, to);
-    }
-    return fresh;
 }
 
 static bool is_received(const struct intake *in, const struct frame *frame)
@@ -85,25 +69,23 @@ static void take_frame(struct receiver *rx, const uint8_t *bytes, size_t nbytes)
         note_bad(rx, wrong);
         return;
     }
-    in->last_frame_ms = clock_ms();
+    in->last_frame_ms = rx->now_ms;
     count(&in->frames, 1);
     count(&in->bytes, nbytes);
     if (is_received(in, &frame))
         return;
-    if (fill_frame(rx->fill, in->parent.map, &frame, &in->chunking) < 0) {
-        in->failed = true;
-        return;
-    }
-    count(&in->chunks_done, note_received(in, &frame));
+    fill_frame(rx->fill, in, &frame);
 }
 
 static void take_frames(struct receiver *rx)
 {
+    rx->now_ms = clock_ms();
     for (unsigned i = 0; i < FRAMES_BETWEEN_ORDERS; i++) {
         zmq_msg_t msg;
         zmq_msg_init(&msg);
         if (net_recv(&msg, rx->data, ZMQ_DONTWAIT) < 0) {
             zmq_msg_close(&msg);
+            fill_flush(rx->fill, NULL);
             return;
         }
         if (zmq_msg_more(&msg))
@@ -240,6 +222,7 @@ static void drop_seal(struct receiver *rx, struct intake *in)
 static void obey(struct receiver *rx, struct order *order)
 {
     struct intake *in = order->intake;
+    fill_flush(rx->fill, in);
     switch (order->kind) {
     case ORDER_ADD:
         rx->intakes[in->handle] = in;
@@ -283,6 +266,7 @@ static void *run(void *opaque)
         take_frames(rx);
         poll_seals(rx);
     }
+    fill_destroy(rx->fill);
     net_close(&rx->data);
     net_close(&rx->orders);
     return NULL;

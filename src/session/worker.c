@@ -38,8 +38,6 @@ struct worker {
     char data[256];             /* where push is connected to */
     char path[4096];            /* of the map that is open */
     struct map *map;
-    uint8_t *buffer;            /* one packed frame */
-    size_t buffer_bytes;
 
     uint64_t lease;
     uint64_t frames, bytes;     /* of this lease */
@@ -110,15 +108,21 @@ static int pace(struct worker *w, size_t nbytes, struct df_error *err)
 
 static int send_frame(struct worker *w, const struct frame *frame, struct df_error *err)
 {
-    size_t n = frame_pack(frame, w->buffer);
+    size_t n = frame_bytes(frame);
+    zmq_msg_t msg;
     int r = pace(w, n, err);
-    while (!r && zmq_send(w->push, w->buffer, n, 0) < 0) {
-        if (errno != EAGAIN && errno != EINTR)
-            return error_set(err, -errno, "cannot send to '%s': %s", w->data, zmq_strerror(errno));
-        r = keep_lease(w, err);
-    }
     if (r < 0)
         return r;
+    if (zmq_msg_init_size(&msg, n) < 0)
+        return error_errno(err, -ENOMEM, "cannot make a frame of %zu bytes", n);
+    frame_pack(frame, zmq_msg_data(&msg));
+    while (!r && zmq_msg_send(&msg, w->push, 0) < 0)
+        r = errno == EAGAIN || errno == EINTR ? keep_lease(w, err)
+                                              : error_set(err, -errno, "cannot send to '%s': %s", w->data, zmq_strerror(errno));
+    if (r < 0) {
+        zmq_msg_close(&msg);
+        return r;
+    }
     w->frames++;
     w->bytes += n;
     return w->frames % 64 ? 0 : keep_lease(w, err);
@@ -197,14 +201,6 @@ static int open_lease(struct worker *w, const node *root, struct stream *st, str
         r = error_set(err, -EPROTO, "a lease of chunks %" PRIu64 " to %" PRIu64 " is out of range", st->first, st->end);
     if (r < 0)
         return r;
-    size_t need = st->chunking.chunk_bytes + WIRE_ENVELOPE_BYTES;
-    if (need > w->buffer_bytes) {
-        free(w->buffer);
-        w->buffer = malloc(need);
-        w->buffer_bytes = w->buffer ? need : 0;
-        if (!w->buffer)
-            return error_errno(err, -ENOMEM, "cannot make room for a frame of %zu bytes", need);
-    }
     if (!w->map || strcmp(w->path, path)) {
         map_close(&w->map);
         snprintf(w->path, sizeof w->path, "%s", path);
@@ -264,7 +260,6 @@ int worker_run(void *context, const char *control, const char *session, const ch
     client_close(&w.client);
     net_close(&w.push);
     map_close(&w.map);
-    free(w.buffer);
     return r;
 }
 

@@ -61,7 +61,9 @@ int chunking_check(const struct chunking *c, struct df_error *err);
 /* Bits that a frame covers; the last chunk may be short. */
 uint64_t frame_bits(const struct frame *frame, const struct chunking *c);
 
-/* Needs WIRE_ENVELOPE_BYTES + frame->nbytes bytes at `to`.  Returns how many it used. */
+/* How many bytes frame_pack() will use: at most WIRE_ENVELOPE_BYTES + frame->nbytes. */
+size_t frame_bytes(const struct frame *frame);
+/* Returns frame_bytes(). */
 size_t frame_pack(const struct frame *frame, uint8_t *to);
 /* The payload points into `bytes`.  NULL, or what is wrong. */
 const char *frame_unpack(const uint8_t *bytes, size_t nbytes, struct frame *frame);
