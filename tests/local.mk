@@ -23,7 +23,7 @@ tests_unit_base_LDADD = $(UNIT_LIBS)
 # SHA-256 and XXH3 of the model
 tests_unit_map_SOURCES = tests/unit-map.c tests/unit.h
 tests_unit_map_CFLAGS = $(UNIT_CFLAGS) $(NETTLE_CFLAGS) $(XXHASH_CFLAGS)
-tests_unit_map_LDADD = $(UNIT_LIBS)
+tests_unit_map_LDADD = $(UNIT_LIBS) $(NETTLE_LIBS) $(XXHASH_LIBS)
 
 tests_unit_mapfile_SOURCES = tests/unit-mapfile.c tests/unit.h
 tests_unit_mapfile_CFLAGS = $(UNIT_CFLAGS)
