@@ -12,20 +12,25 @@ bool map_test(const struct map *map, uint64_t bit)
            (map_word(map, bit / 64) >> (bit % 64) & 1);
 }
 
-uint64_t map_next_block(const struct map *map, uint64_t block)
+uint64_t map_next_block_before(const struct map *map, uint64_t block, uint64_t end)
 {
-    if (block >= map->nblocks)
-        return map->nblocks;
-    uint64_t nsummary = map_round_up(map->nblocks, 64);
+    if (block >= end)
+        return end;
+    uint64_t nsummary = map_round_up(end, 64);
     uint64_t w = block / 64;
     uint64_t v = le64toh(atomic_load_explicit(&map->summary[w], memory_order_acquire)) & (~UINT64_C(0) << (block % 64));
     while (!v) {
         if (++w == nsummary)
-            return map->nblocks;
+            return end;
         v = le64toh(atomic_load_explicit(&map->summary[w], memory_order_acquire));
     }
     uint64_t found = w * 64 + (uint64_t)__builtin_ctzll(v);
-    return found < map->nblocks ? found : map->nblocks;
+    return found < end ? found : end;
+}
+
+uint64_t map_next_block(const struct map *map, uint64_t block)
+{
+    return map_next_block_before(map, block, map->nblocks);
 }
 
 uint64_t map_next_set(const struct map *map, uint64_t bit)

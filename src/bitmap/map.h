@@ -99,6 +99,8 @@ uint64_t map_next_set(const struct map *map, uint64_t bit);
 uint64_t map_next_clear(const struct map *map, uint64_t bit);
 /* First block at or after `block` whose summary bit is set, or nblocks. */
 uint64_t map_next_block(const struct map *map, uint64_t block);
+/* The same within [block, end), or `end` (at most nblocks). */
+uint64_t map_next_block_before(const struct map *map, uint64_t block, uint64_t end);
 uint64_t map_count(const struct map *map);
 
 /* ---- merge.c */

@@ -62,8 +62,8 @@ int map_write(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t n
 
 int map_write_zeroes(struct map *map, uint64_t offset, uint64_t nbytes)
 {
-    uint64_t end = offset + nbytes;
-    for (uint64_t b = map_next_block(map, offset / MAP_BLOCK_BYTES); b * MAP_BLOCK_BYTES < end; b = map_next_block(map, b + 1)) {
+    uint64_t end = offset + nbytes, end_block = map_round_up(end, MAP_BLOCK_BYTES);
+    for (uint64_t b = map_next_block_before(map, offset / MAP_BLOCK_BYTES, end_block); b < end_block; b = map_next_block_before(map, b + 1, end_block)) {
         uint64_t from = b * MAP_BLOCK_BYTES, to = from + MAP_BLOCK_BYTES;
         from = from > offset ? from : offset;
         to = to < end ? to : end;

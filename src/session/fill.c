@@ -113,8 +113,31 @@ static void note_received(struct intake *in, uint64_t first, uint64_t count)
     atomic_store_explicit(&in->chunks_done, atomic_load_explicit(&in->chunks_done, memory_order_relaxed) + fresh, memory_order_relaxed);
 }
 
+/* The blocks of bytes [offset, end) have new contents. */
+static void hash_blocks(struct intake *in, uint64_t offset, uint64_t end)
+{
+    struct map *map = in->parent.map;
+    uint64_t last = map_round_up(end, MAP_BLOCK_BYTES), leaf_bytes = map->nwords * 8;
+    for (uint64_t b = map_next_block_before(map, offset / MAP_BLOCK_BYTES, last); b < last; b = map_next_block_before(map, b + 1, last)) {
+        uint64_t block_end = (b + 1) * MAP_BLOCK_BYTES < leaf_bytes ? (b + 1) * MAP_BLOCK_BYTES : leaf_bytes;
+        bool whole = b * MAP_BLOCK_BYTES >= offset && block_end <= map_round_up(end, 8) * 8;
+        in->digests[b] = whole ? map_digest(map, b, 1) : 0;
+    }
+}
+
+uint64_t fill_digest(const struct intake *in, uint64_t first_block, uint64_t nblocks)
+{
+    const struct map *map = in->parent.map;
+    uint64_t sum = 0, end = first_block + nblocks < map->nblocks ? first_block + nblocks : map->nblocks;
+    for (uint64_t b = map_next_block_before(map, first_block, end); b < end; b = map_next_block_before(map, b + 1, end))
+        sum += in->digests[b] ? in->digests[b] : map_digest(map, b, 1);
+    return sum;
+}
+
 static void note_result(struct intake *in, int r, uint64_t first, uint64_t count)
 {
+    uint64_t chunk = in->chunking.chunk_bytes, end = (first + count) * chunk, leaf_bytes = map_round_up(in->chunking.nbits, 8);
+    hash_blocks(in, first * chunk, end < leaf_bytes ? end : leaf_bytes);
     if (r < 0)
         in->failed = true;
     else
@@ -136,7 +159,7 @@ static struct batch *find_batch(struct fill *fill, struct intake *in, const stru
     struct batch *oldest = &fill->batches[0];
     for (unsigned i = 0; i < FILL_BATCHES; i++) {
         struct batch *b = &fill->batches[i];
-        if (b->intake == in && b->first + b->count == frame->first && b->nbytes + frame->nbytes <= b->room)
+        if (b->intake == in && b->first + b->count == frame->first && b->nbytes + frame->nbytes <= FILL_WINDOW_BYTES)
             return b;
         if (b->used < oldest->used)
             oldest = b;
@@ -150,16 +173,6 @@ static void gather(struct fill *fill, struct intake *in, const struct frame *fra
     struct batch *b = find_batch(fill, in, frame);
     b->used = ++fill->clock;
     if (!b->intake) {
-        uint64_t need = frame->nbytes > FILL_WINDOW_BYTES ? frame->nbytes : FILL_WINDOW_BYTES;
-        if (need > b->room) {
-            free(b->bytes);
-            b->bytes = malloc(need);
-            b->room = b->bytes ? need : 0;
-        }
-        if (!b->room) {
-            in->failed = true;
-            return;
-        }
         b->intake = in;
         b->first = frame->first;
         b->count = b->nbytes = 0;
@@ -171,8 +184,10 @@ static void gather(struct fill *fill, struct intake *in, const struct frame *fra
 
 void fill_frame(struct fill *fill, struct intake *in, const struct frame *frame)
 {
-    if (frame->encoding == FRAME_RAW)
+    if (frame->encoding == FRAME_RAW && frame->nbytes < FILL_WINDOW_BYTES / 4)
         gather(fill, in, frame);
+    else if (frame->encoding == FRAME_RAW)
+        note_result(in, map_write(in->parent.map, (uint64_t)frame->first * in->chunking.chunk_bytes, frame->payload, frame->nbytes), frame->first, 1);
     else
         note_result(in, put_listed(fill, in, frame), frame->first, frame->count);
 }
@@ -182,10 +197,4 @@ void fill_flush(struct fill *fill, struct intake *intake)
     for (unsigned i = 0; i < FILL_BATCHES; i++)
         if (!intake || fill->batches[i].intake == intake)
             flush_batch(&fill->batches[i]);
-}
-
-void fill_destroy(struct fill *fill)
-{
-    for (unsigned i = 0; i < FILL_BATCHES; i++)
-        free(fill->batches[i].bytes);
 }

@@ -7,6 +7,9 @@
  * Raw frames of one worker follow each other; they are gathered and written
  * together, for a system call costs more than the copy of a chunk.  A chunk is
  * noted as received when it is written, not before.
+ *
+ * Blocks that are written whole are hashed at once, from the map, while they are
+ * in the cache.  Whatever touches a block later makes its digest unknown again.
  */
 #ifndef SESSION_FILL_H
 #define SESSION_FILL_H
@@ -22,8 +25,7 @@ struct batch {
     uint64_t first, count;
     uint64_t nbytes;
     uint64_t used;              /* clock of the last use */
-    uint8_t *bytes;             /* FILL_WINDOW_BYTES, or one chunk if that is larger */
-    uint64_t room;
+    uint8_t bytes[FILL_WINDOW_BYTES];
 };
 
 struct fill {
@@ -34,8 +36,9 @@ struct fill {
 
 /* The frame has passed frame_check().  Failures are noted in the intake. */
 void fill_frame(struct fill *fill, struct intake *intake, const struct frame *frame);
+/* The digest of a segment of the parent, as map_digest(); blocks that were hashed when they came are not read again. */
+uint64_t fill_digest(const struct intake *intake, uint64_t first_block, uint64_t nblocks);
 /* Write what was gathered for the intake, or for all (NULL). */
 void fill_flush(struct fill *fill, struct intake *intake);
-void fill_destroy(struct fill *fill);
 
 #endif

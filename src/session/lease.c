@@ -61,9 +61,11 @@ static uint64_t cut(const struct session_bitmap *b, const struct range *range)
     const struct map *map = b->map.map;
     uint64_t end = range->first + range->count, chunk_bytes = b->chunking.chunk_bytes;
     uint64_t end_block = map_round_up(end * chunk_bytes, MAP_BLOCK_BYTES);
-    uint64_t block = map_next_block(map, range->first * chunk_bytes / MAP_BLOCK_BYTES);
+    if (end_block > map->nblocks)
+        end_block = map->nblocks;
+    uint64_t block = map_next_block_before(map, range->first * chunk_bytes / MAP_BLOCK_BYTES, end_block);
     for (unsigned n = 1; block < end_block && n < LEASE_BLOCKS; n++)
-        block = map_next_block(map, block + 1);
+        block = map_next_block_before(map, block + 1, end_block);
     if (block >= end_block)
         return range->count;
     uint64_t chunk = map_round_up(map_round_up((block + 1) * MAP_BLOCK_BYTES, chunk_bytes), b->work.unit) * b->work.unit;

@@ -121,7 +121,7 @@ static void compare(struct intake *in, struct order *order)
     struct map *parent = in->parent.map;
     uint64_t blocks = map_segment_blocks(parent->nblocks);
     for (size_t i = 0; i < order->ndigests; i++)
-        if (map_digest(parent, i * blocks, blocks) != order->digests[i])
+        if (fill_digest(in, i * blocks, blocks) != order->digests[i])
             reset_segment(in, order, i * blocks, blocks);
     order->exact = !order->wrong;
 }
@@ -266,7 +266,6 @@ static void *run(void *opaque)
         take_frames(rx);
         poll_seals(rx);
     }
-    fill_destroy(rx->fill);
     net_close(&rx->data);
     net_close(&rx->orders);
     return NULL;

@@ -27,6 +27,7 @@ struct intake {
     struct chunking chunking;
     struct backend_map parent;
     struct map *received;           /* a bit for each chunk that is there */
+    uint64_t *digests;              /* of each block that was written whole; 0 = not known */
     uint32_t epoch;                 /* frames of another are ignored */
     _Atomic uint64_t chunks_done;   /* set bits of `received` */
     _Atomic uint64_t frames, bytes; /* of the data socket, repeated ones too */

@@ -82,6 +82,7 @@ static void intake_free(struct intake **intakep)
     if (in->parent.ref)
         in->backend->ops->put_map(in->backend, &in->parent);
     map_close(&in->received);
+    free(in->digests);
     free(in);
 }
 
@@ -100,7 +101,12 @@ static int new_intake(struct session *s, struct session_bitmap *b, struct df_err
     memcpy(in->bitmap, b->bitmap, sizeof in->bitmap);
     memcpy(in->session, s->uuid, sizeof in->session);
     int r = b->backend->ops->get_map(b->backend, b->bitmap, s->uuid, &in->parent, err);
-    return r < 0 ? r : map_create_anonymous(b->chunks, &in->received, err);
+    if (!r)
+        r = map_create_anonymous(b->chunks, &in->received, err);
+    if (r < 0)
+        return r;
+    in->digests = calloc(in->parent.map->nblocks, sizeof *in->digests);
+    return in->digests ? 0 : error_errno(err, -ENOMEM, "cannot receive bitmap '%s' of disk '%s'", b->bitmap, b->disk);
 }
 
 static int accept_bitmap(struct session *s, struct session_bitmap *b, const node *item, struct df_error *err)

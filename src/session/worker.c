@@ -131,8 +131,11 @@ static int send_frame(struct worker *w, const struct frame *frame, struct df_err
 /* Chunks from `chunk` on, up to `end`, that lie in clean blocks. */
 static uint64_t clean_chunks(const struct map *map, uint32_t chunk_bytes, uint64_t chunk, uint64_t end)
 {
-    uint64_t block = map_next_block(map, chunk * chunk_bytes / MAP_BLOCK_BYTES);
-    uint64_t dirty = block == map->nblocks ? end : block * MAP_BLOCK_BYTES / chunk_bytes;
+    uint64_t first = chunk * chunk_bytes / MAP_BLOCK_BYTES, last = map_round_up(end * chunk_bytes, MAP_BLOCK_BYTES);
+    if (last > map->nblocks)
+        last = map->nblocks;
+    uint64_t block = map_next_block_before(map, first, last);
+    uint64_t dirty = block == last ? end : block * MAP_BLOCK_BYTES / chunk_bytes;
     if (dirty > end)
         dirty = end;
     return dirty > chunk ? dirty - chunk : 0;

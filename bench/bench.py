@@ -1,0 +1,215 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""make bench: every figure that the README and the issues claim, in one run.
+
+Machines are noisy, so what matters are ratios of things measured right after
+each other, medians, and counts of bytes.  Prints a table and, with --json FILE,
+the same as JSON.  The goals stand beside the figures; nothing fails.
+
+State directories are in /dev/shm where there is one: the engine is measured,
+not the disk.
+"""
+import argparse, json, os, random, shutil, statistics, subprocess, sys, tempfile, time, uuid
+import msgpack, zmq
+
+TIB = 1 << 40
+ROWS = []
+
+
+def row(name, value, unit, goal=""):
+    ROWS.append({"name": name, "value": value, "unit": unit, "goal": goal})
+    text = f"{value:.3f}" if isinstance(value, float) and value < 10 else f"{value:.1f}" if isinstance(value, float) else str(value)
+    print(f"{name:<58} {text:>12} {unit:<10} {goal}", flush=True)
+
+
+class Daemon:
+    def __init__(self, build, base, name, context):
+        self.state = os.path.join(base, name)
+        self.process = subprocess.Popen(
+            [os.path.join(build, "dirtyferryd"), "--state-dir", self.state, "--control", "tcp://127.0.0.1:*",
+             "--data", "tcp://127.0.0.1:*", "--events", "tcp://127.0.0.1:*"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.control = self.process.stdout.readline().split()[1].split("=", 1)[1]
+        self.socket = context.socket(zmq.REQ)
+        self.socket.connect(self.control)
+
+    def call(self, type_, **fields):
+        self.socket.send(msgpack.packb({"v": 1, "type": type_, "id": random.getrandbits(63), **fields}))
+        reply = msgpack.unpackb(self.socket.recv())
+        if "error" in reply:
+            raise SystemExit(f"bench: {type_}: {reply['error']['message']}")
+        return reply
+
+    def rss(self):
+        with open(f"/proc/{self.process.pid}/status") as f:
+            fields = dict(line.split(":", 1) for line in f)
+        return sum(int(fields[k].split()[0]) for k in ("RssAnon", "RssShmem", "RssFile")) * 1024
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+class Pair:
+    """Two daemons, and moves between them."""
+
+    def __init__(self, build, base):
+        self.build, self.context = build, zmq.Context()
+        self.a, self.b = Daemon(build, base, "a", self.context), Daemon(build, base, "b", self.context)
+        self.n = 0
+
+    def add(self, size, granularity, fill=None):
+        self.n += 1
+        disk = f"disk{self.n}"
+        for d in (self.a, self.b):
+            d.call("disk-add", disk=disk, size=size)
+        self.a.call("bitmap-add", disk=disk, bitmap="b", granularity=granularity)
+        set_bits = 0
+        if fill:
+            set_bits = int(subprocess.check_output([os.path.join(self.build, "bench/bench-fill"), self.a.state, disk, "b", fill]))
+        return disk, set_bits
+
+    def prepare(self, disk, **fields):
+        session = str(uuid.uuid4())
+        self.a.call("prepare", session=session, target=self.b.control, bitmaps=[{"disk": disk, "bitmap": "b"}], **fields)
+        return session
+
+    def pivot(self, session):
+        start = time.perf_counter()
+        self.a.call("pivot", session=session, role="source")
+        self.b.call("pivot", session=session, role="target")
+        return time.perf_counter() - start
+
+    def finish(self, session):
+        while self.b.call("wait", session=session, role="target", state="operative", timeout_ms=10000)["status"]["state"] != "operative":
+            pass
+
+    def move(self, disk, **fields):
+        """Seconds from the beginning of the pivot to operative, seconds of the pivot, the target's status."""
+        session = self.prepare(disk, **fields)
+        start = time.perf_counter()
+        pivot = self.pivot(session)
+        self.finish(session)
+        seconds = time.perf_counter() - start
+        self.a.call("wait", session=session, role="source", state="released", timeout_ms=10000)
+        status = self.b.call("status", session=session)["sessions"][0]
+        for d in (self.a, self.b):
+            d.call("disk-remove", disk=disk)
+        return seconds, pivot, status
+
+    def stop(self):
+        self.a.stop()
+        self.b.stop()
+
+
+def bench_record(build):
+    goals = {"write_pair_bits_set": "<= 25", "write_pair_scaling_2_threads": "> 1"}
+    for line in subprocess.check_output([os.path.join(build, "bench/bench-record")], text=True).splitlines():
+        name, value, unit = line.split(None, 2)
+        row("record: " + name, float(value), unit, goals.get(name, ""))
+
+
+def bench_fio(build, source):
+    r = subprocess.run(["bash", os.path.join(source, "bench/bench-fio.sh")], text=True, stdout=subprocess.PIPE,
+                       env=dict(os.environ, abs_top_builddir=build, abs_top_srcdir=source))
+    for line in r.stdout.splitlines():
+        parts = line.split(None, 2)
+        if len(parts) == 3:
+            row("fio: " + parts[0], float(parts[1]), parts[2], ">= 0.97" if "ratio" in parts[0] else "")
+
+
+def bench_prepare(pair):
+    times, growth = [], []
+    for _ in range(9):
+        disk, _ = pair.add(1 << 50, 65536)
+        before = pair.a.rss(), pair.b.rss()
+        start = time.perf_counter()
+        session = pair.prepare(disk)
+        times.append((time.perf_counter() - start) * 1e3)
+        growth.append(max(pair.a.rss() - before[0], pair.b.rss() - before[1]) / (1 << 20))
+        pair.a.call("cancel", session=session, role="source")
+    row("prepare: 1 PiB at 64K, median", statistics.median(times), "ms", "< 10")
+    row("prepare: resident growth of either side, most", max(growth), "MiB", "< 4")
+
+
+def bench_pivot(pair):
+    for name, size in (("1 TiB", TIB), ("1 PiB", 1 << 50)):
+        times = []
+        for _ in range(25):
+            disk, _ = pair.add(size, 65536)
+            times.append(pair.move(disk)[1] * 1e3)
+        row(f"pivot: {name} at 64K, both sides, median", statistics.median(times), "ms", "< 1")
+
+
+def bench_stream(pair, build):
+    for chunk in (1024, 65536):
+        ratios, rates, bares, envelope = [], [], [], 0
+        for _ in range(5):
+            disk, _ = pair.add(4 * TIB, 4096, "half")
+            nbytes = 4 * TIB // 4096 // 8
+            bare = lambda: float(subprocess.check_output([os.path.join(build, "bench/bench-zmq"), str(chunk + 12), str(nbytes // chunk)]))
+            first = bare()
+            seconds, _, status = pair.move(disk, chunk_size=chunk)
+            bares.append((first + bare()) / 2)
+            rates.append(status["bytes"] / seconds / 1e6)
+            ratios.append(rates[-1] / bares[-1])
+            envelope = max(envelope, -(-(status["bytes"] - nbytes) // status["frames"]))
+        size = "1 KiB" if chunk == 1024 else "64 KiB"
+        row(f"stream: {size} chunks, 128 MiB random, pivot to operative", statistics.median(rates), "MB/s")
+        row(f"stream: bare PUSH/PULL, messages of that size", statistics.median(bares), "MB/s")
+        row(f"stream: ratio, median of 5 ({min(ratios):.2f} to {max(ratios):.2f})", statistics.median(ratios), "", ">= 0.8")
+        row(f"stream: envelope of a frame, mean", envelope, "bytes", "<= 20")
+
+
+def bench_sparse(pair):
+    for name, fill, goal in (("0.1 % dirty", "1", "< 40"), ("empty", None, "< 10")):
+        times, sent, set_bits = [], 0, 0
+        for _ in range(7):
+            disk, set_bits = pair.add(16 * TIB, 65536, fill)
+            seconds, _, status = pair.move(disk)
+            times.append(seconds * 1e3)
+            sent = max(sent, status["bytes"])
+        row(f"16 TiB at 64K, {name}: pivot to operative, median", statistics.median(times), "ms", goal)
+        if fill:
+            row(f"16 TiB at 64K, {name}: data bytes / (2 * set bits)", sent / (2 * set_bits), "", "<= 1.2")
+        else:
+            row(f"16 TiB at 64K, {name}: data bytes", sent, "bytes", "<= 200")
+
+
+def warm_up(base):
+    """A virtual machine gets its memory at the first touch, which is slow and not ours."""
+    path = os.path.join(base, "warm")
+    with open(path, "wb") as f:
+        for _ in range(1024):
+            f.write(bytes(1 << 20))
+    os.unlink(path)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", default=".")
+    parser.add_argument("--source", default=".")
+    parser.add_argument("--json")
+    parser.add_argument("only", nargs="*", help="record fio prepare pivot stream sparse")
+    o = parser.parse_args()
+    base = tempfile.mkdtemp(prefix="dirtyferry-bench-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    pair = None
+    try:
+        warm_up(base)
+        pair = Pair(o.build, base)
+        parts = {"record": lambda: bench_record(o.build), "fio": lambda: bench_fio(o.build, o.source), "prepare": lambda: bench_prepare(pair),
+                 "pivot": lambda: bench_pivot(pair), "sparse": lambda: bench_sparse(pair), "stream": lambda: bench_stream(pair, o.build)}
+        for name, run in parts.items():
+            if not o.only or name in o.only:
+                run()
+    finally:
+        if pair:
+            pair.stop()
+        shutil.rmtree(base)
+    if o.json:
+        with open(o.json, "w") as f:
+            json.dump(ROWS, f, indent=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
