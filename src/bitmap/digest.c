@@ -30,16 +30,18 @@ uint64_t map_segment_blocks(uint64_t nblocks)
     return blocks;
 }
 
+uint64_t map_digest_block(const uint8_t *bytes, uint64_t block)
+{
+    return memcmp(bytes, zero_block, MAP_BLOCK_BYTES) ? XXH3_64bits_withSeed(bytes, MAP_BLOCK_BYTES, block) : 0;
+}
+
 uint64_t map_digest(const struct map *map, uint64_t first_block, uint64_t nblocks)
 {
     uint64_t sum = 0, end = first_block + nblocks;
     if (end > map->nblocks)
         end = map->nblocks;
-    for (uint64_t b = map_next_block_before(map, first_block, end); b < end; b = map_next_block_before(map, b + 1, end)) {
-        const uint8_t *bytes = block_bytes(map, b);
-        if (memcmp(bytes, zero_block, MAP_BLOCK_BYTES))
-            sum += XXH3_64bits_withSeed(bytes, MAP_BLOCK_BYTES, b);
-    }
+    for (uint64_t b = map_next_block_before(map, first_block, end); b < end; b = map_next_block_before(map, b + 1, end))
+        sum += map_digest_block(block_bytes(map, b), b);
     return sum;
 }
 

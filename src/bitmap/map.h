@@ -121,6 +121,8 @@ int map_merge_scaled(struct map *dst, unsigned dst_shift, const struct map *src,
 #define MAP_SEGMENTS 1024
 uint64_t map_segment_blocks(uint64_t nblocks);
 uint64_t map_digest(const struct map *map, uint64_t first_block, uint64_t nblocks);
+/* One block's part of the sum, from its MAP_BLOCK_BYTES bytes; 0 if no bit is set. */
+uint64_t map_digest_block(const uint8_t *bytes, uint64_t block);
 void map_sha256(const struct map *map, char hex[65]);
 
 /* ---- shared by the files above */

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,6 +230,13 @@ static int serve(struct daemon *d, struct df_error *err)
     }
 }
 
+/* Frames are allocated by one thread and freed by another, megabytes a millisecond: do not give each back to the system. */
+static void keep_heap(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 8 << 20);
+    mallopt(M_TRIM_THRESHOLD, 32 << 20);
+}
+
 int main(int argc, char **argv)
 {
     struct daemon d = {
@@ -246,6 +254,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     d.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     raise_descriptors();
+    keep_heap();
     umask(077);
     int r = start(&d, &err);
     if (!r) {

@@ -6,6 +6,29 @@
 
 #include "base/cleanup.h"
 
+/* --------------------------------------------------------------- storing */
+
+/* Write, and note the digests of the blocks that are all in `bytes`. */
+static int store(struct intake *in, uint64_t offset, const uint8_t *bytes, uint64_t nbytes)
+{
+    uint64_t end = offset + nbytes;
+    for (uint64_t b = offset / MAP_BLOCK_BYTES; b * MAP_BLOCK_BYTES < end; b++) {
+        uint64_t from = b * MAP_BLOCK_BYTES;
+        bool whole = from >= offset && from + MAP_BLOCK_BYTES <= end;
+        in->digests[b] = whole ? map_digest_block(bytes + (from - offset), b) : 0;
+    }
+    return map_write(in->parent.map, offset, bytes, nbytes);
+}
+
+static int store_zeroes(struct intake *in, uint64_t offset, uint64_t nbytes)
+{
+    const struct map *map = in->parent.map;
+    uint64_t end = map_round_up(offset + nbytes, MAP_BLOCK_BYTES);
+    for (uint64_t b = map_next_block_before(map, offset / MAP_BLOCK_BYTES, end); b < end; b = map_next_block_before(map, b + 1, end))
+        in->digests[b] = 0;
+    return map_write_zeroes(in->parent.map, offset, nbytes);
+}
+
 /* -------------------------------------------------------- listed frames */
 
 #define WINDOW_BITS (FILL_WINDOW_BYTES * 8)
@@ -13,7 +36,7 @@
 /* Where the unfolding is: the window begins at `base`; all before `at` is written. */
 struct position {
     struct fill *fill;
-    struct map *parent;
+    struct intake *intake;
     uint64_t at, end;       /* bytes of leaf: the frame's range that is not written yet */
     uint64_t base;          /* bytes of leaf; a multiple of the window */
     bool used;              /* something is in the window */
@@ -27,7 +50,7 @@ static int flush(struct position *p)
     uint64_t to = p->base + FILL_WINDOW_BYTES;
     if (to > p->end)
         to = p->end;
-    int r = map_write(p->parent, p->at, p->fill->window + (p->at - p->base), to - p->at);
+    int r = store(p->intake, p->at, p->fill->window + (p->at - p->base), to - p->at);
     p->at = to;
     p->used = false;
     return r;
@@ -41,7 +64,7 @@ static int turn_to(struct position *p, uint64_t offset)
         return 0;
     int r = flush(p);
     if (!r && base > p->at) {
-        r = map_write_zeroes(p->parent, p->at, base - p->at);
+        r = store_zeroes(p->intake, p->at, base - p->at);
         p->at = base;
     }
     memset(p->fill->window, 0, FILL_WINDOW_BYTES);
@@ -82,7 +105,7 @@ static int put_listed(struct fill *fill, struct intake *in, const struct frame *
     const struct chunking *c = &in->chunking;
     uint64_t from = (uint64_t)frame->first * c->chunk_bytes;
     uint64_t nbytes = (frame_bits(frame, c) + 7) / 8;
-    struct position p = { .fill = fill, .parent = in->parent.map, .at = from, .end = from + nbytes };
+    struct position p = { .fill = fill, .intake = in, .at = from, .end = from + nbytes };
     struct frame_runs runs;
     uint64_t first, nbits;
     int r = 0;
@@ -92,7 +115,7 @@ static int put_listed(struct fill *fill, struct intake *in, const struct frame *
     if (!r)
         r = flush(&p);
     if (!r && p.at < p.end)
-        r = map_write_zeroes(in->parent.map, p.at, p.end - p.at);
+        r = store_zeroes(in, p.at, p.end - p.at);
     return r;
 }
 
@@ -113,18 +136,6 @@ static void note_received(struct intake *in, uint64_t first, uint64_t count)
     atomic_store_explicit(&in->chunks_done, atomic_load_explicit(&in->chunks_done, memory_order_relaxed) + fresh, memory_order_relaxed);
 }
 
-/* The blocks of bytes [offset, end) have new contents. */
-static void hash_blocks(struct intake *in, uint64_t offset, uint64_t end)
-{
-    struct map *map = in->parent.map;
-    uint64_t last = map_round_up(end, MAP_BLOCK_BYTES), leaf_bytes = map->nwords * 8;
-    for (uint64_t b = map_next_block_before(map, offset / MAP_BLOCK_BYTES, last); b < last; b = map_next_block_before(map, b + 1, last)) {
-        uint64_t block_end = (b + 1) * MAP_BLOCK_BYTES < leaf_bytes ? (b + 1) * MAP_BLOCK_BYTES : leaf_bytes;
-        bool whole = b * MAP_BLOCK_BYTES >= offset && block_end <= map_round_up(end, 8) * 8;
-        in->digests[b] = whole ? map_digest(map, b, 1) : 0;
-    }
-}
-
 uint64_t fill_digest(const struct intake *in, uint64_t first_block, uint64_t nblocks)
 {
     const struct map *map = in->parent.map;
@@ -136,8 +147,6 @@ uint64_t fill_digest(const struct intake *in, uint64_t first_block, uint64_t nbl
 
 static void note_result(struct intake *in, int r, uint64_t first, uint64_t count)
 {
-    uint64_t chunk = in->chunking.chunk_bytes, end = (first + count) * chunk, leaf_bytes = map_round_up(in->chunking.nbits, 8);
-    hash_blocks(in, first * chunk, end < leaf_bytes ? end : leaf_bytes);
     if (r < 0)
         in->failed = true;
     else
@@ -150,7 +159,7 @@ static void flush_batch(struct batch *b)
 {
     struct intake *in = steal(&b->intake);
     if (in)
-        note_result(in, map_write(in->parent.map, b->first * in->chunking.chunk_bytes, b->bytes, b->nbytes), b->first, b->count);
+        note_result(in, store(in, b->first * in->chunking.chunk_bytes, b->bytes, b->nbytes), b->first, b->count);
 }
 
 /* The batch that this chunk continues; else the one that was not used for the longest time, emptied. */
@@ -187,7 +196,7 @@ void fill_frame(struct fill *fill, struct intake *in, const struct frame *frame)
     if (frame->encoding == FRAME_RAW && frame->nbytes < FILL_WINDOW_BYTES / 4)
         gather(fill, in, frame);
     else if (frame->encoding == FRAME_RAW)
-        note_result(in, map_write(in->parent.map, (uint64_t)frame->first * in->chunking.chunk_bytes, frame->payload, frame->nbytes), frame->first, 1);
+        note_result(in, store(in, (uint64_t)frame->first * in->chunking.chunk_bytes, frame->payload, frame->nbytes), frame->first, 1);
     else
         note_result(in, put_listed(fill, in, frame), frame->first, frame->count);
 }

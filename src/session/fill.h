@@ -8,8 +8,8 @@
  * together, for a system call costs more than the copy of a chunk.  A chunk is
  * noted as received when it is written, not before.
  *
- * Blocks that are written whole are hashed at once, from the map, while they are
- * in the cache.  Whatever touches a block later makes its digest unknown again.
+ * Blocks that are written whole are hashed on the way, while they are in the
+ * cache.  Whatever touches a block later makes its digest unknown again.
  */
 #ifndef SESSION_FILL_H
 #define SESSION_FILL_H

@@ -56,11 +56,24 @@ static int read_bitmaps(struct session *s, const node *items, struct df_error *e
     return 0;
 }
 
+/* The fence is the disk's: were it in two sessions, the roll-back of one would make it writable under the other. */
+static int check_alone(const struct session *s, const char *disk, struct df_error *err)
+{
+    for (const struct session *o = s->engine->sessions; o; o = o->next)
+        for (unsigned i = 0; o != s && o->role == ROLE_SOURCE && !state_is_end(o->state) && i < o->nbitmaps; i++)
+            if (!strcmp(o->bitmaps[i].disk, disk))
+                return error_set(err, -EBUSY, "disk '%s' is being moved by session %s already: move all of its bitmaps in one session", disk, o->text);
+    return 0;
+}
+
 static int take_bitmaps(struct session *s, struct df_error *err)
 {
     for (unsigned i = 0; i < s->nbitmaps; i++) {
         struct session_bitmap *b = &s->bitmaps[i];
-        int r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
+        int r = check_alone(s, b->disk, err);
+        if (r < 0)
+            return r;
+        r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
         if (!r)
             r = b->backend->ops->info(b->backend, b->bitmap, &b->info, err);
         if (r < 0)

@@ -141,49 +141,64 @@ static uint64_t clean_chunks(const struct map *map, uint32_t chunk_bytes, uint64
     return dirty > chunk ? dirty - chunk : 0;
 }
 
+/* A lease, as the worker sees it. */
 struct stream {
     struct chunking chunking;
     uint64_t first, end;        /* chunks */
     struct frame head;          /* handle and epoch */
+    uint64_t digests[MAP_SEGMENTS];     /* little-endian, of the segments that it is made of */
+    size_t ndigests;            /* 0 if it has a part of a segment */
 };
 
-static int stream(struct worker *w, const struct stream *st, struct df_error *err)
+/* Chunks [chunk, end): feed them, send what becomes full. */
+static int feed(struct worker *w, const struct stream *st, struct encoder *e, uint64_t chunk, uint64_t end, struct df_error *err)
+{
+    const uint8_t *leaf = (const uint8_t *)(const void *)w->map->leaf;
+    uint32_t chunk_bytes = st->chunking.chunk_bytes;
+    struct frame frame = st->head;
+    int r = 0;
+    while (!r && chunk < end) {
+        uint64_t clean = clean_chunks(w->map, chunk_bytes, chunk, end);
+        uint64_t taken = clean ? encoder_clean(e, clean < UINT32_MAX ? (uint32_t)clean : UINT32_MAX)
+                               : encoder_chunk(e, leaf + chunk * chunk_bytes);
+        chunk += taken;
+        if (!taken && encoder_finish(e, &frame))
+            r = send_frame(w, &frame, err);
+    }
+    return r;
+}
+
+/* Does the lease consist of whole segments (the last one may be short)? */
+static bool is_whole(const struct stream *st, uint64_t segment_bytes)
+{
+    uint64_t chunk_bytes = st->chunking.chunk_bytes;
+    return st->first * chunk_bytes % segment_bytes == 0 &&
+           (st->end == chunk_count(&st->chunking) || st->end * chunk_bytes % segment_bytes == 0);
+}
+
+/* A segment, or a chunk if that is larger, at a time: it is hashed while it is in the cache. */
+static int stream(struct worker *w, struct stream *st, struct df_error *err)
 {
     CLEANUP(encoder_destroy) struct encoder e;
     int r = encoder_init(&e, &st->chunking, err);
     if (r < 0)
         return r;
-    const uint8_t *leaf = (const uint8_t *)(const void *)w->map->leaf;
-    uint32_t chunk_bytes = st->chunking.chunk_bytes;
-    struct frame frame = st->head;
+    uint64_t blocks = map_segment_blocks(w->map->nblocks), segment_bytes = blocks * MAP_BLOCK_BYTES;
+    uint64_t chunk_bytes = st->chunking.chunk_bytes;
+    uint64_t step = segment_bytes > chunk_bytes ? segment_bytes / chunk_bytes : 1;
+    bool whole = is_whole(st, segment_bytes);
+    uint64_t segment = st->first * chunk_bytes / segment_bytes;
     encoder_start(&e, (uint32_t)st->first);
-    for (uint64_t chunk = st->first; !r && chunk < st->end;) {
-        uint64_t clean = clean_chunks(w->map, chunk_bytes, chunk, st->end);
-        uint64_t taken = clean ? encoder_clean(&e, clean < UINT32_MAX ? (uint32_t)clean : UINT32_MAX)
-                               : encoder_chunk(&e, leaf + chunk * chunk_bytes);
-        chunk += taken;
-        if (!taken && encoder_finish(&e, &frame))
-            r = send_frame(w, &frame, err);
+    for (uint64_t chunk = st->first; !r && chunk < st->end; chunk += step) {
+        uint64_t next = st->end - chunk < step ? st->end : chunk + step;
+        r = feed(w, st, &e, chunk, next, err);
+        for (; whole && segment * segment_bytes < next * chunk_bytes && segment * blocks < w->map->nblocks; segment++)
+            st->digests[st->ndigests++] = htole64(map_digest(w->map, segment * blocks, blocks));
     }
+    struct frame frame = st->head;
     if (!r && encoder_finish(&e, &frame))
         r = send_frame(w, &frame, err);
     return r;
-}
-
-/* The digests of a lease that is made of whole segments; else none. */
-static size_t digest(const struct worker *w, const struct stream *st, uint64_t digests[MAP_SEGMENTS])
-{
-    uint64_t blocks = map_segment_blocks(w->map->nblocks);
-    uint64_t segment_bytes = blocks * MAP_BLOCK_BYTES, chunk_bytes = st->chunking.chunk_bytes;
-    bool to_the_end = st->end == chunk_count(&st->chunking);
-    if (st->first * chunk_bytes % segment_bytes || (!to_the_end && st->end * chunk_bytes % segment_bytes))
-        return 0;
-    uint64_t segment = st->first * chunk_bytes / segment_bytes;
-    uint64_t end = to_the_end ? map_round_up(w->map->nblocks, blocks) : st->end * chunk_bytes / segment_bytes;
-    size_t n = 0;
-    for (; segment < end; segment++)
-        digests[n++] = htole64(map_digest(w->map, segment * blocks, blocks));
-    return n;
 }
 
 static int open_lease(struct worker *w, const node *root, struct stream *st, struct df_error *err)
@@ -193,6 +208,7 @@ static int open_lease(struct worker *w, const node *root, struct stream *st, str
     st->first = node_u64(root, "first", 0);
     st->end = st->first + node_u64(root, "count", 0);
     st->head = (struct frame){ .handle = (uint16_t)node_u64(root, "handle", 0), .epoch = (uint8_t)node_u64(root, "epoch", 0) };
+    st->ndigests = 0;
     w->lease = node_u64(root, "lease", 0);
     w->rate = node_u64(root, "rate", 0);
     w->frames = w->bytes = 0;
@@ -215,12 +231,10 @@ static int open_lease(struct worker *w, const node *root, struct stream *st, str
 /* Leases, one after the other.  Each request for the next one hands back the last. */
 static int work(struct worker *w, struct df_error *err)
 {
-    uint64_t digests[MAP_SEGMENTS];
-    size_t ndigests = 0;
+    struct stream st = { .ndigests = 0 };
     bool done = false;
     for (;;) {
         CLEANUP(message_free) struct message *reply = NULL;
-        struct stream st;
         struct out out;
         begin_request(w, &out);
         if (done) {
@@ -228,8 +242,8 @@ static int work(struct worker *w, struct df_error *err)
             out_bool(&out, "done", true);
             out_u64(&out, "frames", w->frames);
             out_u64(&out, "bytes", w->bytes);
-            if (ndigests)
-                out_bin(&out, "digests", digests, ndigests * sizeof *digests);
+            if (st.ndigests)
+                out_bin(&out, "digests", st.digests, st.ndigests * sizeof *st.digests);
         }
         int r = client_call(w->client, &out, HOLD_MS, &reply, err);
         if (r < 0)
@@ -247,7 +261,6 @@ static int work(struct worker *w, struct df_error *err)
             continue;
         if (r < 0)
             return r;
-        ndigests = digest(w, &st, digests);
         done = true;
     }
 }
