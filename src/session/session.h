@@ -57,10 +57,13 @@ struct session_bitmap {
     bool exact;                 /* the parent equals the source */
 
     struct backend_map map;     /* source */
+    bool fenced;                /* this session made the disk read-only */
     struct work work;
     uint64_t chunks_sent;
 
     struct intake *intake;      /* target */
+    bool created;               /* the frozen parent is this session's */
+    bool merged;                /* the child's bits are in the parent */
 };
 
 struct lease {
@@ -104,6 +107,7 @@ struct session {
     uint64_t frames, bytes, resent_frames;
     struct request *held;                   /* prepare, pivot, cancel or rollback that waits for something */
     int64_t drain_deadline_ms, retry_ms;
+    uint64_t pivot;                         /* which pivot of this daemon it was */
     unsigned seals;                         /* not answered yet */
     bool asking;                            /* attempt or wait is under way */
     struct lease *leases;
@@ -121,7 +125,7 @@ struct engine {
     void *events;
     char data[256];                         /* what sources are told to connect to */
     struct session *sessions;               /* newest first */
-    uint64_t seq, next_lease;
+    uint64_t seq, next_lease, pivots;
     uint16_t next_handle;
     bool handles[WIRE_HANDLE_MAX + 1];
     int64_t progress_ms, snapshot_ms;

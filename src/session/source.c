@@ -56,24 +56,11 @@ static int read_bitmaps(struct session *s, const node *items, struct df_error *e
     return 0;
 }
 
-/* The fence is the disk's: were it in two sessions, the roll-back of one would make it writable under the other. */
-static int check_alone(const struct session *s, const char *disk, struct df_error *err)
-{
-    for (const struct session *o = s->engine->sessions; o; o = o->next)
-        for (unsigned i = 0; o != s && o->role == ROLE_SOURCE && !state_is_end(o->state) && i < o->nbitmaps; i++)
-            if (!strcmp(o->bitmaps[i].disk, disk))
-                return error_set(err, -EBUSY, "disk '%s' is being moved by session %s already: move all of its bitmaps in one session", disk, o->text);
-    return 0;
-}
-
 static int take_bitmaps(struct session *s, struct df_error *err)
 {
     for (unsigned i = 0; i < s->nbitmaps; i++) {
         struct session_bitmap *b = &s->bitmaps[i];
-        int r = check_alone(s, b->disk, err);
-        if (r < 0)
-            return r;
-        r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
+        int r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
         if (!r)
             r = b->backend->ops->info(b->backend, b->bitmap, &b->info, err);
         if (r < 0)
@@ -248,10 +235,49 @@ void source_prepare(struct engine *engine, struct request *request)
 
 /* ------------------------------------------------------------------ pivot */
 
+/*
+ * The fence is the disk's, and several sessions may move bitmaps of one disk.
+ * Who made it read-only lifts the fence on the way back, unless another session
+ * has pivoted meanwhile: then that one inherits the fence.
+ */
+static bool inherited(struct session *s, const char *disk)
+{
+    for (struct session *o = s->engine->sessions; o; o = o->next) {
+        bool pivoted = o->state == SOURCE_FENCING || o->state == SOURCE_STREAMING || o->state == SOURCE_SEALING ||
+                       o->state == SOURCE_SEALED || (o->state == SOURCE_RELEASED && o->pivot > s->pivot);
+        for (unsigned i = 0; o != s && pivoted && i < o->nbitmaps; i++)
+            if (!strcmp(o->bitmaps[i].disk, disk)) {
+                o->bitmaps[i].fenced = true;
+                return true;
+            }
+    }
+    return false;
+}
+
 static void unfence_disks(struct session *s)
 {
-    for (unsigned i = 0; i < s->nbitmaps; i++)
-        s->bitmaps[i].backend->ops->unfence(s->bitmaps[i].backend, NULL);
+    for (unsigned i = 0; i < s->nbitmaps; i++) {
+        struct session_bitmap *b = &s->bitmaps[i];
+        if (steal(&b->fenced) && !inherited(s, b->disk))
+            b->backend->ops->unfence(b->backend, NULL);
+    }
+}
+
+static int fence_disks(struct session *s, struct df_error *err)
+{
+    s->pivot = ++s->engine->pivots;
+    for (unsigned i = 0; i < s->nbitmaps; i++) {
+        struct session_bitmap *b = &s->bitmaps[i];
+        struct df_bitmap_info info;
+        int r = b->backend->ops->info(b->backend, b->bitmap, &info, err);
+        if (!r && !info.readonly) {
+            r = b->backend->ops->fence(b->backend, err);
+            b->fenced = r == 0;
+        }
+        if (r < 0)
+            return r;
+    }
+    return 0;
 }
 
 static unsigned open_sections(struct session *s)
@@ -292,11 +318,8 @@ void source_pivot(struct session *s, struct request *request)
         return;
     }
     int r = session_may(s, EVENT_PIVOT, &err);
-    for (unsigned i = 0; !r && i < s->nbitmaps; i++) {
-        r = s->bitmaps[i].backend->ops->fence(s->bitmaps[i].backend, &err);
-        if (r < 0)
-            unfence_disks(s);
-    }
+    if (!r && (r = fence_disks(s, &err)) < 0)
+        unfence_disks(s);
     if (r < 0) {
         request_fail(&request, &err);
         return;
@@ -530,9 +553,9 @@ static void rollback_answered(void *opaque, uint64_t tag, int r, const struct me
         fail_held(s, &err);
         return;
     }
-    session_step(s, EVENT_ROLLBACK);
     give_back_bitmaps(s);
     unfence_disks(s);
+    session_step(s, EVENT_ROLLBACK);
     reply_held(s);
 }
 

@@ -122,6 +122,7 @@ static int accept_bitmap(struct session *s, struct session_bitmap *b, const node
     if (own != size)
         return error_set(err, -EINVAL, "disk '%s' has %" PRIu64 " bytes on the target and %" PRIu64 " on the source: the sizes must be equal", b->disk, own, size);
     r = b->backend->ops->add_frozen(b->backend, b->bitmap, (uint32_t)granularity, flags, s->uuid, err);
+    b->created = r == 0;
     if (!r)
         r = b->backend->ops->info(b->backend, b->bitmap, &b->info, err);
     if (r < 0)
@@ -132,11 +133,11 @@ static int accept_bitmap(struct session *s, struct session_bitmap *b, const node
     return r < 0 ? r : new_intake(s, b, err);
 }
 
-/* Discard asks for the owner, so a bitmap of another session or user stays. */
+/* Only what this side made: when a bitmap is moved onto itself, the one that is there is the source's. */
 static void discard_bitmaps(struct session *s)
 {
     for (unsigned i = 0; i < s->nbitmaps; i++)
-        if (s->bitmaps[i].backend)
+        if (s->bitmaps[i].created)
             s->bitmaps[i].backend->ops->discard(s->bitmaps[i].backend, s->bitmaps[i].bitmap, s->uuid, NULL);
 }
 
@@ -351,14 +352,16 @@ static void seal_done(struct session *s, struct errand *errand)
 
 static void reclaim_done(struct session *s, struct errand *errand)
 {
-    if (errand->order.r < 0)
-        session_note(s, &errand->order.err);
+    struct session_bitmap *b = &s->bitmaps[errand->bitmap];
     submit(send_order(s, errand->bitmap, ORDER_DROP, NULL));
-    for (unsigned i = 0; i < s->nbitmaps; i++) {
-        struct df_bitmap_info info;
-        if (s->bitmaps[i].backend->ops->info(s->bitmaps[i].backend, s->bitmaps[i].bitmap, &info, NULL) < 0 || (info.busy && !memcmp(info.session, s->uuid, UUID_BYTES)))
-            return;     /* this one is still being merged */
+    if (errand->order.r < 0) {
+        session_note(s, &errand->order.err);
+        return;
     }
+    b->merged = true;
+    for (unsigned i = 0; i < s->nbitmaps; i++)
+        if (!s->bitmaps[i].merged)
+            return;
     session_step(s, EVENT_OPERATIVE);
 }
 
