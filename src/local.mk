@@ -17,7 +17,8 @@ dist_man_MANS =
 EXTRA_DIST =
 CLEANFILES =
 
-nobase_include_HEADERS = include/dirtyferry/error.h include/dirtyferry/bitmap.h
+dirtyferryincludedir = $(includedir)/dirtyferry
+dirtyferryinclude_HEADERS = include/dirtyferry/error.h include/dirtyferry/bitmap.h
 pkgconfigdir = $(libdir)/pkgconfig
 pkgconfig_DATA = dirtyferry.pc
 

@@ -130,7 +130,7 @@ struct df_bitmap_info {
  * power of two within the limits.  -EEXIST; -EFBIG if the disk would need more
  * than DF_BITMAP_BITS_MAX bits; -ENOSPC beyond DF_DISK_BITMAPS.
  */
-int df_bitmap_add(struct df_disk *disk, const char *name, uint32_t granularity,
+int df_bitmap_add(struct df_disk *disk, const char *name, uint64_t granularity,
                   unsigned flags, struct df_error *err);
 
 /*
@@ -219,12 +219,11 @@ void df_writer_free(struct df_writer **writer);
  *
  * begin marks the range in every recording bitmap and refuses with -EROFS on a
  * fenced disk, -EINVAL for a range that is not within the disk, -EBUSY if a
- * section is open already, or the errno of mapping a bitmap.  end marks again
- * if a bitmap changed hands meanwhile.  Neither takes a lock; both are a few
+ * section is open already.  end marks again if a bitmap changed hands meanwhile.  Neither takes a lock; both are a few
  * nanoseconds when the bits are set already.
  *
- * When a bit cannot be stored because the state directory is full, the write
- * is let through and the bitmap says `inconsistent`: a backup problem must not
+ * When a bit cannot be stored (the state directory is full) or a bitmap cannot
+ * be mapped, the write is let through and the bitmap says `inconsistent`: a backup problem must not
  * become the guest's I/O error.
  */
 int df_write_begin(struct df_writer *writer, uint64_t offset, uint64_t length);
@@ -260,7 +259,7 @@ int df_bitmap_give_back(struct df_disk *disk, const char *name,
                         const uint8_t session[DF_SESSION_BYTES], struct df_error *err);
 int df_bitmap_freeze(struct df_disk *disk, const char *name,
                      const uint8_t session[DF_SESSION_BYTES], bool locked, struct df_error *err);
-int df_bitmap_add_frozen(struct df_disk *disk, const char *name, uint32_t granularity, unsigned flags,
+int df_bitmap_add_frozen(struct df_disk *disk, const char *name, uint64_t granularity, unsigned flags,
                          const uint8_t session[DF_SESSION_BYTES], struct df_error *err);
 int df_bitmap_discard(struct df_disk *disk, const char *name,
                       const uint8_t session[DF_SESSION_BYTES], struct df_error *err);

@@ -35,7 +35,7 @@ struct backend_ops {
     unsigned (*open_sections)(struct backend *b);
 
     /* target */
-    int (*add_frozen)(struct backend *b, const char *bitmap, uint32_t granularity, unsigned flags, const uint8_t *session, struct df_error *err);
+    int (*add_frozen)(struct backend *b, const char *bitmap, uint64_t granularity, unsigned flags, const uint8_t *session, struct df_error *err);
     int (*unlock)(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err);
     int (*reclaim)(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err);
 

@@ -58,7 +58,7 @@ static unsigned native_open_sections(struct backend *b)
     return df_disk_open_sections(disk_of(b));
 }
 
-static int native_add_frozen(struct backend *b, const char *bitmap, uint32_t granularity, unsigned flags, const uint8_t *session, struct df_error *err)
+static int native_add_frozen(struct backend *b, const char *bitmap, uint64_t granularity, unsigned flags, const uint8_t *session, struct df_error *err)
 {
     return df_bitmap_add_frozen(disk_of(b), bitmap, granularity, flags, session, err);
 }

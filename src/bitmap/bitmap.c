@@ -21,20 +21,20 @@ static int check_name(const char *name, struct df_error *err)
     return 0;
 }
 
-static int check_granularity(const struct df_disk *disk, uint32_t granularity, struct df_error *err)
+static int check_granularity(const struct df_disk *disk, uint64_t granularity, struct df_error *err)
 {
     if (granularity < DF_GRANULARITY_MIN || granularity > DF_GRANULARITY_MAX || granularity & (granularity - 1))
-        return error_set(err, -EINVAL, "granularity %" PRIu32 " is out of range: a power of two from %u to %u bytes is possible",
+        return error_set(err, -EINVAL, "granularity %" PRIu64 " is out of range: a power of two from %u to %u bytes is possible",
                          granularity, DF_GRANULARITY_MIN, DF_GRANULARITY_MAX);
-    uint64_t nbits = disk_nbits(disk, (unsigned)__builtin_ctz(granularity));
+    uint64_t nbits = disk_nbits(disk, (unsigned)__builtin_ctzll(granularity));
     if (nbits > DF_BITMAP_BITS_MAX)
-        return error_set(err, -EFBIG, "a granularity of %" PRIu32 " bytes needs %" PRIu64 " bits for the %" PRIu64
+        return error_set(err, -EFBIG, "a granularity of %" PRIu64 " bytes needs %" PRIu64 " bits for the %" PRIu64
                          " bytes of disk '%s': %" PRIu64 " are possible, choose a larger granularity",
                          granularity, nbits, disk->size, disk->name, DF_BITMAP_BITS_MAX);
     return 0;
 }
 
-int record_add(struct txn *txn, const char *name, uint32_t granularity, unsigned flags, struct record **out, struct df_error *err)
+int record_add(struct txn *txn, const char *name, uint64_t granularity, unsigned flags, struct record **out, struct df_error *err)
 {
     struct df_disk *disk = txn->disk;
     if (txn_find(txn, name))
@@ -48,7 +48,7 @@ int record_add(struct txn *txn, const char *name, uint32_t granularity, unsigned
         return r;
     struct record *record = &txn->table->records[txn->table->nrecords];
     memset(record, 0, sizeof *record);
-    record->granularity_shift = (uint8_t)__builtin_ctz(granularity);
+    record->granularity_shift = (uint8_t)__builtin_ctzll(granularity);
     r = txn_create_map(txn, record->granularity_shift, &record->map, err);
     if (r < 0)
         return r;
@@ -61,7 +61,7 @@ int record_add(struct txn *txn, const char *name, uint32_t granularity, unsigned
     return 0;
 }
 
-int df_bitmap_add(struct df_disk *disk, const char *name, uint32_t granularity, unsigned flags, struct df_error *err)
+int df_bitmap_add(struct df_disk *disk, const char *name, uint64_t granularity, unsigned flags, struct df_error *err)
 {
     CLEANUP(txn_abort) struct txn txn;
     struct record *record;

@@ -165,6 +165,8 @@ int df_disk_open(const char *state_dir, const char *name, struct df_disk **out, 
     if (r < 0)
         return r;
     CLEANUP(cleanup_fd) int disks = open_disks(state_dir, false, err);
+    if (disks == -ENOENT && access(state_dir, F_OK) == 0)   /* no disk was ever made */
+        return error_set(err, -ENOENT, "there is no disk '%s'", name);
     if (disks < 0)
         return disks;
     CLEANUP(df_disk_close) struct df_disk *disk = calloc(1, sizeof *disk);

@@ -137,7 +137,7 @@ struct record *txn_find(const struct txn *txn, const char *name);
 int txn_get(const struct txn *txn, const char *name, struct record **record, struct df_error *err);
 
 /* bitmap.c: add a bitmap to, remove one from, the table under edit. */
-int record_add(struct txn *txn, const char *name, uint32_t granularity, unsigned flags, struct record **record, struct df_error *err);
+int record_add(struct txn *txn, const char *name, uint64_t granularity, unsigned flags, struct record **record, struct df_error *err);
 void record_remove(struct txn *txn, struct record *record);
 
 /* ---- permit.c: which operation a bitmap's state refuses, and in which words */

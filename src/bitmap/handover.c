@@ -93,7 +93,7 @@ int df_bitmap_freeze(struct df_disk *disk, const char *name, const uint8_t sessi
     return r < 0 ? r : step_end(&step, state, session);
 }
 
-int df_bitmap_add_frozen(struct df_disk *disk, const char *name, uint32_t granularity, unsigned flags,
+int df_bitmap_add_frozen(struct df_disk *disk, const char *name, uint64_t granularity, unsigned flags,
                          const uint8_t session[DF_SESSION_BYTES], struct df_error *err)
 {
     CLEANUP(step_abort) struct step step = { 0 };

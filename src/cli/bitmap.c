@@ -68,7 +68,7 @@ static int add(struct cli *cli, int argc, char **argv)
     if (r)
         return r;
     begin(&out, "bitmap-add", argv + optind);
-    out_u64(&out, "granularity", bytes < UINT32_MAX ? bytes : UINT32_MAX);
+    out_u64(&out, "granularity", bytes);
     out_bool(&out, "disabled", disabled);
     out_bool(&out, "persistent", persistent);
     return cli_call(cli, &out, NULL);
@@ -83,7 +83,7 @@ static int merge(struct cli *cli, int argc, char **argv)
     begin(&out, "bitmap-merge", argv + optind);
     out_list(&out, "sources");
     for (int i = optind + 2; i < argc; i++) {
-        char disk[256];
+        char disk[CLI_DISK_BYTES];
         const char *bitmap;
         bool other = cli_split(argv[i], disk, &bitmap);
         out_map(&out, NULL);
@@ -195,13 +195,15 @@ int command_bitmap(struct cli *cli, int argc, char **argv)
     cli->usage = usage;
     if (argc < 2)
         return cli_usage(cli, "a word is missing: add, remove, clear, enable, disable, merge, list, show, mark or export");
-    if (!strcmp(argv[1], "--help"))
+    const char *word = argv[1];
+    if (!strcmp(word, "--help"))
         return cli_option(cli, 'h');
+    argv[1] = argv[0];      /* what getopt's messages begin with */
     for (unsigned i = 0; i < sizeof simples / sizeof *simples; i++)
-        if (!strcmp(argv[1], simples[i].word))
+        if (!strcmp(word, simples[i].word))
             return simple(cli, argc - 1, argv + 1, simples[i].type);
     for (unsigned i = 0; i < sizeof others / sizeof *others; i++)
-        if (!strcmp(argv[1], others[i].word))
+        if (!strcmp(word, others[i].word))
             return others[i].run(cli, argc - 1, argv + 1);
-    return cli_usage(cli, "there is no 'bitmap %s'", argv[1]);
+    return cli_usage(cli, "there is no 'bitmap %s'", word);
 }

@@ -36,14 +36,17 @@ int cli_usage(struct cli *cli, const char *format, ...);
 int cli_option(struct cli *cli, int c);
 /* Are there `min` to `max` arguments left? */
 int cli_arguments(struct cli *cli, int argc, int min, int max);
+/* The only argument is a session's UUID. */
+int cli_session(struct cli *cli, int argc, char **argv, const char **session);
 
 /* ---------------------------------------------- requests */
 
 struct client *cli_client(struct cli *cli);
 /* Ask cli->endpoint.  *reply may be NULL. */
 int cli_call(struct cli *cli, struct out *out, struct message **reply);
-/* Split DISK/BITMAP; false if there is no BITMAP.  The disk is copied. */
-bool cli_split(const char *text, char disk[256], const char **bitmap);
+/* Split DISK/BITMAP; false if there is no BITMAP.  A disk's name that is too long stays too long: the daemon refuses it. */
+#define CLI_DISK_BYTES 1024
+bool cli_split(const char *text, char disk[CLI_DISK_BYTES], const char **bitmap);
 /* A size as a number; USAGE if it is none. */
 int cli_size(struct cli *cli, const char *text, const char *what, uint64_t *bytes);
 
@@ -51,6 +54,7 @@ int cli_size(struct cli *cli, const char *text, const char *what, uint64_t *byte
 json_t *cli_json(const node *value);
 /* Prints and releases. */
 void cli_print_json(json_t *value);
+bool cli_has_printed(void);
 
 /* --------------------------------------------- sessions */
 

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/size.h"
+#include "base/uuid.h"
 #include "cli/cli.h"
 
 int cli_usage(struct cli *cli, const char *format, ...)
@@ -40,6 +41,16 @@ int cli_arguments(struct cli *cli, int argc, int min, int max)
     return 0;
 }
 
+int cli_session(struct cli *cli, int argc, char **argv, const char **session)
+{
+    uint8_t uuid[UUID_BYTES];
+    int r = cli_arguments(cli, argc, 1, 1);
+    if (r)
+        return r;
+    *session = argv[optind];
+    return uuid_parse(*session, uuid) ? 0 : cli_usage(cli, "'%s' is not a session's UUID", *session);
+}
+
 struct client *cli_client(struct cli *cli)
 {
     if (!cli->client)
@@ -57,11 +68,11 @@ int cli_call(struct cli *cli, struct out *out, struct message **reply)
     return client_call(client, out, 0, reply, &cli->err);
 }
 
-bool cli_split(const char *text, char disk[256], const char **bitmap)
+bool cli_split(const char *text, char disk[CLI_DISK_BYTES], const char **bitmap)
 {
     const char *slash = strchr(text, '/');
     size_t n = slash ? (size_t)(slash - text) : strlen(text);
-    snprintf(disk, 256, "%.*s", (int)(n < 256 ? n : 255), text);
+    snprintf(disk, CLI_DISK_BYTES, "%.*s", (int)(n < CLI_DISK_BYTES ? n : CLI_DISK_BYTES - 1), text);
     *bitmap = slash ? slash + 1 : NULL;
     return slash != NULL;
 }
@@ -114,9 +125,17 @@ json_t *cli_json(const node *value)
     }
 }
 
+static bool has_printed;
+
+bool cli_has_printed(void)
+{
+    return has_printed;
+}
+
 void cli_print_json(json_t *value)
 {
-    json_dumpf(value, stdout, JSON_COMPACT | JSON_ENSURE_ASCII * 0);
+    has_printed = true;
+    json_dumpf(value, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
     putchar('\n');
     fflush(stdout);
     json_decref(value);

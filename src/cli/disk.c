@@ -88,6 +88,7 @@ int command_disk(struct cli *cli, int argc, char **argv)
     const char *word = argv[1];
     if (!strcmp(word, "--help"))
         return cli_option(cli, 'h');
+    argv[1] = argv[0];      /* what getopt's messages begin with */
     if (!strcmp(word, "add"))
         return add(cli, argc - 1, argv + 1);
     if (!strcmp(word, "list"))

@@ -135,6 +135,7 @@ int bitmap_export(struct cli *cli, int argc, char **argv)
     if (r)
         return r;
     if (!format || (strcmp(format, "raw") && strcmp(format, "json")))
-        return cli_usage(cli, "--format is '%s': raw or json is needed", format ? format : "missing");
+        return format ? cli_usage(cli, "--format '%s' is not known: raw or json is possible", format)
+                      : cli_usage(cli, "--format is needed: raw or json");
     return export_to(cli, argv + optind, !strcmp(format, "raw"));
 }

@@ -37,7 +37,7 @@ static void help(FILE *to)
           "                     [tcp://127.0.0.1:7440]\n"
           "  --json             print JSON; may also stand behind the command\n"
           "  --help, --version\n\n"
-          "'dirtyferry COMMAND --help' tells more.  Sizes take K M G T P (powers of 1024).\n"
+          "'dirtyferry COMMAND --help' tells more.  Sizes take K M G T P E (powers of 1024).\n"
           "Exit status: 0 done, 1 refused or failed (one sentence on stderr), 2 usage.\n", to);
 }
 
@@ -46,6 +46,7 @@ static int run(struct cli *cli, int argc, char **argv)
     for (size_t i = 0; i < NCOMMANDS; i++)
         if (!strcmp(commands[i].name, argv[0])) {
             optind = 0;     /* starts getopt anew */
+            argv[0] = (char *)(uintptr_t)"dirtyferry";
             return commands[i].run(cli, argc, argv);
         }
     fprintf(stderr, "dirtyferry: there is no command '%s'.  Try 'dirtyferry --help'.\n", argv[0]);
@@ -92,6 +93,8 @@ int main(int argc, char **argv)
     int r = cli.context ? run(&cli, argc - optind, argv + optind) : cli.err.code;
     if (r < 0)
         fprintf(stderr, "dirtyferry: %s\n", cli.err.message);
+    if (r == 0 && cli.json && !cli_has_printed())
+        cli_print_json(json_object());
     client_close(&cli.client);
     if (cli.context)
         zmq_ctx_term(cli.context);

@@ -45,6 +45,11 @@ int plan_parse(struct cli *cli, int argc, char **argv, struct plan *plan)
         default: return cli_option(cli, c);
         }
     }
+    for (; !r && optind < argc; optind++) {     /* what stands behind "--" */
+        if (plan->n == WIRE_SESSION_BITMAPS)
+            return cli_usage(cli, "more than %u bitmaps in one session", WIRE_SESSION_BITMAPS);
+        plan->items[plan->n++].source = argv[optind];
+    }
     if (!r && !plan->n)
         r = cli_usage(cli, "a DISK or DISK/BITMAP is missing");
     if (!r && !plan->to)
@@ -87,7 +92,7 @@ static int put_items(struct cli *cli, struct client *from, struct out *out, cons
 {
     int r = 0;
     for (unsigned i = 0; !r && i < plan->n; i++) {
-        char disk[256], as_disk[256];
+        char disk[CLI_DISK_BYTES], as_disk[CLI_DISK_BYTES];
         const char *bitmap, *as_bitmap = NULL, *as = plan->items[i].as;
         bool one = cli_split(plan->items[i].source, disk, &bitmap);
         if (as)
@@ -124,9 +129,9 @@ int plan_prepare(struct cli *cli, const struct plan *plan, struct client_pair *e
     }
     out_close(&out);
     if (plan->has_chunk)
-        out_u64(&out, "chunk_size", plan->chunk_bytes < UINT32_MAX ? plan->chunk_bytes : UINT32_MAX);
+        out_u64(&out, "chunk_size", plan->chunk_bytes);
     if (plan->has_workers)
-        out_u64(&out, "workers", plan->workers < UINT32_MAX ? plan->workers : UINT32_MAX);
+        out_u64(&out, "workers", plan->workers);
     if (plan->max_bandwidth)
         out_u64(&out, "max_bandwidth", plan->max_bandwidth);
     return client_call(ends->from, &out, 6000, NULL, &cli->err);

@@ -7,18 +7,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/size.h"
-#include "base/uuid.h"
 #include "cli/cli.h"
-
-static int session_argument(struct cli *cli, int argc, char **argv, const char **session)
-{
-    uint8_t uuid[UUID_BYTES];
-    int r = cli_arguments(cli, argc, 1, 1);
-    if (r)
-        return r;
-    *session = argv[optind];
-    return uuid_parse(*session, uuid) ? 0 : cli_usage(cli, "'%s' is not a session's UUID", *session);
-}
 
 static void print_status(const node *s)
 {
@@ -84,9 +73,11 @@ int command_pivot(struct cli *cli, int argc, char **argv)
     CLEANUP(plan_close) struct client_pair ends = { 0 };
     const char *from = NULL, *to = NULL, *on_pivot = NULL, *session;
     int64_t pivot_us, on_pivot_ms;
-    cli->usage = "Usage: dirtyferry [--json] pivot SESSION [--from EP] [--to EP] [--on-pivot COMMAND]\n"
-                 "Makes the source's disks read-only (--from), then lets the target record (--to).\n"
-                 "With one of the two only that half is done.\n";
+    cli->usage = "Usage: dirtyferry [--json] pivot SESSION --from EP --to EP [--on-pivot COMMAND]\n"
+                 "       dirtyferry [--json] pivot SESSION --from EP | --to EP\n"
+                 "Makes the source's disks read-only (--from), runs the command if there is one,\n"
+                 "then lets the target record (--to).  With one of the two only that half is done.\n"
+                 "When the command or the target's half fails, the source is rolled back.\n";
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         switch (c) {
         case 'f': from = optarg; break;
@@ -95,7 +86,7 @@ int command_pivot(struct cli *cli, int argc, char **argv)
         default: return cli_option(cli, c);
         }
     }
-    int r = session_argument(cli, argc, argv, &session);
+    int r = cli_session(cli, argc, argv, &session);
     if (!r && !from && !to)
         r = cli_usage(cli, "--from or --to is needed");
     if (r)
@@ -125,14 +116,15 @@ static int one_session(struct cli *cli, int argc, char **argv, const char **sess
             return cli_option(cli, c);
         cli->endpoint = optarg;
     }
-    return session_argument(cli, argc, argv, session);
+    return cli_session(cli, argc, argv, session);
 }
 
 int command_wait(struct cli *cli, int argc, char **argv)
 {
     const char *session;
     cli->usage = "Usage: dirtyferry [-c EP] [--json] wait SESSION [--to EP]\n"
-                 "Waits until the session's bitmaps are operative on the target.\n";
+                 "Waits until the session's bitmaps are operative.  Asks the target's daemon: name it\n"
+                 "by --to or -c.\n";
     int r = one_session(cli, argc, argv, &session);
     if (r)
         return r;
@@ -173,7 +165,7 @@ int command_cancel(struct cli *cli, int argc, char **argv)
 {
     CLEANUP(message_free) struct message *reply = NULL;
     const char *session;
-    cli->usage = "Usage: dirtyferry [-c EP] [--json] cancel SESSION [--from EP]\n"
+    cli->usage = "Usage: dirtyferry [-c EP] [--json] cancel SESSION [--from EP | --to EP]\n"
                  "Before the pivot: leaves both sides as they were.  Ask the source's daemon; the\n"
                  "target's only (--to EP) when the source is gone.\n";
     int r = one_session(cli, argc, argv, &session);
@@ -212,7 +204,7 @@ int command_status(struct cli *cli, int argc, char **argv)
                  "Shows the sessions of a daemon, the newest first.\n";
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;)
         return cli_option(cli, c);
-    int r = optind < argc ? session_argument(cli, argc, argv, &session) : 0;
+    int r = optind < argc ? cli_session(cli, argc, argv, &session) : 0;
     if (r)
         return r;
     client_begin(&out, "status");

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/uuid.h"
 #include "cli/cli.h"
 #include "net/events.h"
 
@@ -37,12 +38,18 @@ int command_watch(struct cli *cli, int argc, char **argv)
     int r = cli_arguments(cli, argc, 0, 1);
     if (r)
         return r;
+    uint8_t uuid[UUID_BYTES];
+    char session[UUID_TEXT_BYTES] = "";
+    if (optind < argc && !uuid_parse(argv[optind], uuid))
+        return cli_usage(cli, "'%s' is not a session's UUID", argv[optind]);
+    if (optind < argc)
+        uuid_format(uuid, session);     /* lower case, as in the topics */
     client_begin(&out, "hello");
     r = cli_call(cli, &out, &hello);
     if (r < 0)
         return r;
     net_resolve(node_text(hello->root, "events"), cli->endpoint, endpoint);
-    snprintf(prefix, sizeof prefix, "session/%s", optind < argc ? argv[optind] : "");
+    snprintf(prefix, sizeof prefix, "session/%s", session);
     r = events_subscribe(cli->context, endpoint, prefix, &events, &cli->err);
     while (!r) {
         CLEANUP(message_free) struct message *event = NULL;

@@ -16,9 +16,10 @@ int command_worker(struct cli *cli, int argc, char **argv)
                  "them may be killed: its work goes to the others.\n";
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;)
         return cli_option(cli, c);
-    int r = cli_arguments(cli, argc, 1, 1);
+    const char *session;
+    int r = cli_session(cli, argc, argv, &session);
     if (r)
         return r;
     snprintf(name, sizeof name, "process %ld", (long)getpid());
-    return worker_run(cli->context, cli->endpoint, argv[optind], NULL, 0, name, &cli->err);
+    return worker_run(cli->context, cli->endpoint, session, NULL, 0, name, &cli->err);
 }

@@ -99,7 +99,7 @@ static int bitmap_add(const char *state_dir, const node *root, struct out *out, 
     unsigned flags = (node_bool(root, "disabled") ? DF_BITMAP_DISABLED : 0) | (node_bool(root, "persistent") ? DF_BITMAP_PERSISTENT : 0);
     (void)out;
     int r = df_disk_open(state_dir, disk_name(root), &disk, err);
-    return r < 0 ? r : df_bitmap_add(disk, bitmap_name(root), (uint32_t)node_u64(root, "granularity", DF_GRANULARITY_DEFAULT), flags, err);
+    return r < 0 ? r : df_bitmap_add(disk, bitmap_name(root), node_u64(root, "granularity", DF_GRANULARITY_DEFAULT), flags, err);
 }
 
 static int on_bitmap(const char *state_dir, const node *root, struct df_error *err,

@@ -233,7 +233,7 @@ static int serve(struct daemon *d, struct df_error *err)
 /* Frames are allocated by one thread and freed by another, megabytes a millisecond: do not give each back to the system. */
 static void keep_heap(void)
 {
-    mallopt(M_MMAP_THRESHOLD, 8 << 20);
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
     mallopt(M_TRIM_THRESHOLD, 32 << 20);
 }
 

@@ -144,7 +144,9 @@ static void offer_answered(void *opaque, uint64_t tag, int r, const struct messa
     struct session *s = opaque;
     struct df_error err;
     (void)tag;
-    if (r < 0)
+    if (reply && r < 0)
+        error_set(&err, r, "the target at '%.255s' refuses: %.2048s", s->peer_endpoint, answer->message);
+    else if (r < 0)
         err = *answer;
     else
         r = take_offer_reply(s, reply, &err);
@@ -193,13 +195,14 @@ static int read_prepare(struct session *s, const node *root, const node *items, 
     int r = net_check_endpoint(s->peer_endpoint, "target", err);
     if (!r && workers > WIRE_WORKERS)
         r = error_set(err, -EINVAL, "%" PRIu64 " workers are too many: 0 to %u are possible", workers, WIRE_WORKERS);
+    if (!r)
+        r = chunk_bytes_check(chunk, err);
     if (r < 0)
         return r;
     s->chunk_bytes = (uint32_t)chunk;
     s->workers = (unsigned)workers;
     s->max_bandwidth = node_u64(root, "max_bandwidth", 0);
-    r = chunking_check(&(struct chunking){ 1, s->chunk_bytes }, err);
-    return r < 0 ? r : read_bitmaps(s, items, err);
+    return read_bitmaps(s, items, err);
 }
 
 void source_prepare(struct engine *engine, struct request *request)
@@ -545,7 +548,10 @@ static void rollback_answered(void *opaque, uint64_t tag, int r, const struct me
     struct session *s = opaque;
     struct df_error err;
     (void)tag, (void)reply;
-    if (r < 0 && r != -ENOENT)
+    if (r == -ENOENT)
+        error_set(&err, -EPERM, "session %s cannot be rolled back: the target at '%.255s' does not know it any more, so nobody can say that its bitmaps never recorded",
+                  s->text, s->peer_endpoint);
+    else if (r < 0)
         err = *answer;
     else
         r = session_may(s, EVENT_ROLLBACK, &err);
@@ -555,6 +561,7 @@ static void rollback_answered(void *opaque, uint64_t tag, int r, const struct me
     }
     give_back_bitmaps(s);
     unfence_disks(s);
+    s->message[0] = 0;
     session_step(s, EVENT_ROLLBACK);
     reply_held(s);
 }

@@ -121,7 +121,7 @@ static int accept_bitmap(struct session *s, struct session_bitmap *b, const node
     uint64_t own = b->backend->ops->size(b->backend);
     if (own != size)
         return error_set(err, -EINVAL, "disk '%s' has %" PRIu64 " bytes on the target and %" PRIu64 " on the source: the sizes must be equal", b->disk, own, size);
-    r = b->backend->ops->add_frozen(b->backend, b->bitmap, (uint32_t)granularity, flags, s->uuid, err);
+    r = b->backend->ops->add_frozen(b->backend, b->bitmap, granularity, flags, s->uuid, err);
     b->created = r == 0;
     if (!r)
         r = b->backend->ops->info(b->backend, b->bitmap, &b->info, err);

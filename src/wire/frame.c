@@ -11,15 +11,22 @@
 #include "base/bits.h"
 #include "base/error.h"
 
+int chunk_bytes_check(uint64_t n, struct df_error *err)
+{
+    if (n < WIRE_CHUNK_BYTES_MIN || n > WIRE_CHUNK_BYTES_MAX || n & (n - 1))
+        return error_set(err, -EINVAL, "chunk size %" PRIu64 " is out of range: a power of two from %u to %u bytes is possible",
+                         n, WIRE_CHUNK_BYTES_MIN, WIRE_CHUNK_BYTES_MAX);
+    return 0;
+}
+
 int chunking_check(const struct chunking *c, struct df_error *err)
 {
-    uint32_t n = c->chunk_bytes;
-    if (n < WIRE_CHUNK_BYTES_MIN || n > WIRE_CHUNK_BYTES_MAX || n & (n - 1))
-        return error_set(err, -EINVAL, "chunk size %" PRIu32 " is out of range: a power of two from %u to %u bytes is possible",
-                         n, WIRE_CHUNK_BYTES_MIN, WIRE_CHUNK_BYTES_MAX);
+    int r = chunk_bytes_check(c->chunk_bytes, err);
+    if (r < 0)
+        return r;
     if (chunk_count(c) > WIRE_CHUNKS)
         return error_set(err, -EFBIG, "chunk size %" PRIu32 " cuts a bitmap of %" PRIu64 " bits into %" PRIu64 " chunks: %u are possible, choose a larger one",
-                         n, c->nbits, chunk_count(c), WIRE_CHUNKS);
+                         c->chunk_bytes, c->nbits, chunk_count(c), WIRE_CHUNKS);
     return 0;
 }
 

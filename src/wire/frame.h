@@ -55,7 +55,9 @@ static inline uint64_t chunk_count(const struct chunking *c)
     return (c->nbits - 1) / chunk_bits(c) + 1;
 }
 
-/* A power of two within the limits, and few enough chunks. */
+/* A power of two within the limits. */
+int chunk_bytes_check(uint64_t chunk_bytes, struct df_error *err);
+/* That, and few enough chunks. */
 int chunking_check(const struct chunking *c, struct df_error *err);
 
 /* Bits that a frame covers; the last chunk may be short. */

@@ -49,14 +49,14 @@ static const struct field hello_reply[] = {
 };
 
 static const struct field a_disk[] = { DISK, END };
-static const struct field disk_add[] = { DISK, DISK_SIZE, END };
+static const struct field disk_add[] = { DISK, NUMBER("size"), END };
 static const struct field disk_item[] = { DISK, DISK_SIZE, FLAG("readonly"), { "bitmaps", FIELD_U64, false, U32_ANY, 0 }, END };
 static const struct field disk_list_reply[] = { { "disks", FIELD_MAPS, false, 0, 4096, disk_item }, END };
 
 static const struct field a_bitmap[] = { DISK, BITMAP, END };
 static const struct field bitmap_add[] = {
     DISK, BITMAP,
-    { "granularity", FIELD_U64, true, 0, UINT32_MAX, 0 },
+    { "granularity", FIELD_U64, true, U64_ANY, 0 },
     OPTIONAL_FLAG("disabled"), OPTIONAL_FLAG("persistent"),
     END
 };
@@ -91,8 +91,8 @@ static const struct field prepare_item[] = {
 static const struct field prepare[] = {
     SESSION, ENDPOINT("target"),
     { "bitmaps", FIELD_MAPS, false, 1, WIRE_SESSION_BITMAPS, prepare_item },
-    { "chunk_size", FIELD_U64, true, U32_ANY, 0 },
-    { "workers", FIELD_U64, true, U32_ANY, 0 },
+    { "chunk_size", FIELD_U64, true, U64_ANY, 0 },
+    { "workers", FIELD_U64, true, U64_ANY, 0 },
     { "max_bandwidth", FIELD_U64, true, U64_ANY, 0 },
     END
 };
