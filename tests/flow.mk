@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Flows with the real daemons and the command line, and checks of what is installed.
+# The scripts' environment is set in tests/filter.mk.
+
+flow_tests = \
+	tests/flow-move.sh tests/flow-flags.sh tests/flow-many.sh tests/flow-geometry.sh \
+	tests/flow-workers.sh tests/flow-frames-lost.sh tests/flow-cancel.sh tests/flow-fence.sh \
+	tests/flow-bad-input.sh tests/flow-json-help.sh tests/flow-restart.sh tests/flow-bus.sh \
+	tests/install-check.sh tests/layers.sh
+
+TESTS += $(flow_tests)
+EXTRA_DIST += $(flow_tests) tests/flow-common.sh tests/proxy.py
+
+check_PROGRAMS += tests/hold-section tests/df-inconsistent
+tests_hold_section_SOURCES = tests/hold-section.c
+tests_hold_section_LDADD = libbitmap.la libbase.la $(NETTLE_LIBS)
+tests_df_inconsistent_SOURCES = tests/df-inconsistent.c
+tests_df_inconsistent_LDADD = libbitmap.la libbase.la $(NETTLE_LIBS)
