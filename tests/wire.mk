@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# The protocol: unit tests of wire, net and the state table, and proto/.
+
+EXTRA_DIST += proto/dirtyferry.md proto/dirtyferry.cddl proto/limits.txt proto/states.txt proto/errors.txt \
+	proto/vectors/frames.txt proto/vectors/control.txt proto/vectors/hostile.txt \
+	tests/proto-agrees.sh tests/vectors.py tests/vectors_make.py
+
+check_PROGRAMS += tests/proto-dump
+TESTS += tests/proto-agrees.sh tests/vectors.py
+
+tests_proto_dump_SOURCES = tests/proto-dump.c tests/wire-sample.h
+tests_proto_dump_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS)
+tests_proto_dump_LDADD = $(ENGINE_LIBS)
+
+if HAVE_CHECK
+WIRE_TESTS = tests/unit-wire-scan tests/unit-wire-schema tests/unit-wire-frame tests/unit-wire-vectors \
+	tests/unit-net tests/unit-net-calls tests/unit-state
+check_PROGRAMS += $(WIRE_TESTS)
+TESTS += $(WIRE_TESTS)
+
+WIRE_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(JANSSON_CFLAGS)
+WIRE_LIBS = libwire.la libbase.la $(MSGPACK_LIBS) $(CHECK_LIBS)
+
+tests_unit_wire_scan_SOURCES = tests/unit-wire-scan.c tests/wire-sample.h tests/unit.h
+tests_unit_wire_scan_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_wire_scan_LDADD = $(WIRE_LIBS)
+
+tests_unit_wire_schema_SOURCES = tests/unit-wire-schema.c tests/wire-sample.h tests/unit.h
+tests_unit_wire_schema_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_wire_schema_LDADD = $(WIRE_LIBS)
+
+tests_unit_wire_frame_SOURCES = tests/unit-wire-frame.c tests/unit.h
+tests_unit_wire_frame_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_wire_frame_LDADD = $(WIRE_LIBS)
+
+tests_unit_wire_vectors_SOURCES = tests/unit-wire-vectors.c tests/unit.h
+tests_unit_wire_vectors_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_wire_vectors_LDADD = $(WIRE_LIBS) $(JANSSON_LIBS)
+
+tests_unit_net_SOURCES = tests/unit-net.c tests/unit-net.h tests/unit.h
+tests_unit_net_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_net_LDADD = libnet.la $(WIRE_LIBS) $(ZMQ_LIBS) $(XXHASH_LIBS)
+
+tests_unit_net_calls_SOURCES = tests/unit-net-calls.c tests/unit-net.h tests/unit.h
+tests_unit_net_calls_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_net_calls_LDADD = $(tests_unit_net_LDADD)
+
+tests_unit_state_SOURCES = tests/unit-state.c tests/unit.h
+tests_unit_state_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_state_LDADD = $(ENGINE_LIBS) $(CHECK_LIBS)
+endif
