@@ -53,9 +53,3 @@ tests_stress_recording_SOURCES = tests/stress-recording.c tests/unit.h
 tests_stress_recording_CFLAGS = $(UNIT_CFLAGS)
 tests_stress_recording_LDADD = $(UNIT_LIBS)
 endif
-
-# ---- benchmarks: `make bench/bench-record`, never part of `all`
-
-EXTRA_PROGRAMS = bench/bench-record
-bench_bench_record_SOURCES = bench/bench-record.c
-bench_bench_record_LDADD = libbitmap.la libbase.la
