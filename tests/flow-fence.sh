@@ -6,9 +6,6 @@
 start a
 start b
 
-start a
-start b
-
 pivot_source()
 {
     "$dirtyferry" pivot "$1" --from "${control[a]}" >/dev/null

@@ -82,6 +82,11 @@ static int move(struct cli *cli, const struct plan *plan, const struct client_pa
     CLEANUP(progress_end) struct progress *progress = progress_start(cli, ends->to, session, plan->progress);
     int64_t start_ns = clock_ns(), pivot_us, on_pivot_ms;
     int r = plan_pivot(cli, ends, session, plan->on_pivot, &pivot_us, &on_pivot_ms);
+    if (r < 0) {
+        struct df_error why = cli->err;     /* a source that could not pivot is set free; one that was rolled back is already */
+        cli_session_call(cli, ends->from, "cancel", session, "source", NULL);
+        cli->err = why;
+    }
     if (!r)
         r = wait_operative(cli, ends, session, progress);
     int64_t operative_us = (clock_ns() - start_ns) / 1000;

@@ -11,8 +11,13 @@
 #include "base/error.h"
 
 struct client {
-    void *socket;
+    void *context, *socket;
     char endpoint[256];
+};
+
+struct sent {
+    uint64_t id;
+    const struct message_type *type;
 };
 
 uint64_t client_new_id(void)
@@ -28,6 +33,7 @@ int client_open(void *context, const char *endpoint, struct client **out, struct
     CLEANUP(client_close) struct client *client = calloc(1, sizeof *client);
     if (!client)
         return error_errno(err, -ENOMEM, "cannot connect to '%s'", endpoint);
+    client->context = context;
     int r = net_socket(context, ZMQ_REQ, 16, WIRE_CONTROL_BYTES, &client->socket, err);
     if (r < 0)
         return r;
@@ -62,7 +68,7 @@ void client_begin(struct out *out, const char *type)
 }
 
 /* One try: 1 when the reply is there, 0 when it is not. */
-static int receive(struct client *client, int64_t deadline_ms, struct message **reply, struct df_error *err)
+static int receive(struct client *client, const struct sent *sent, int64_t deadline_ms, struct message **reply, struct df_error *err)
 {
     for (;;) {
         int64_t left = deadline_ms - clock_ms();
@@ -83,8 +89,41 @@ static int receive(struct client *client, int64_t deadline_ms, struct message **
         uint64_t id;
         int r = message_decode(zmq_msg_data(&msg), zmq_msg_size(&msg), MESSAGE_REPLY, reply, &id, err);
         zmq_msg_close(&msg);
+        if (!r && (id != sent->id || (*reply)->type != sent->type)) {
+            message_free(reply);
+            r = error_set(err, -EPROTO, "the daemon at '%s' answers something that was not asked", client->endpoint);
+        }
         return r < 0 ? r : 1;
     }
+}
+
+/* Is anybody there?  Asked on a connection of its own while a long answer is awaited. */
+static int ping(struct client *client, struct df_error *err)
+{
+    CLEANUP(client_close) struct client *other = NULL;
+    struct out out;
+    int r = client_open(client->context, client->endpoint, &other, err);
+    if (r < 0)
+        return r;
+    client_begin(&out, "hello");
+    return client_call(other, &out, 0, NULL, err);
+}
+
+/* Sends again and again: 1 when the reply is there, 0 when the time is over. */
+static int converse(struct client *client, const struct sent *sent, const uint8_t *bytes, size_t nbytes, int hold_ms,
+                    struct message **reply, struct df_error *err)
+{
+    int64_t deadline_ms = clock_ms() + hold_ms + CLIENT_TRIES * CLIENT_TRY_MS;
+    int r = 0;
+    for (unsigned tries = 1; !r && clock_ms() < deadline_ms; tries++) {
+        if (zmq_send(client->socket, bytes, nbytes, 0) < 0 && errno != EINTR)
+            return error_set(err, -errno, "cannot send to '%s': %s", client->endpoint, zmq_strerror(errno));
+        int64_t until_ms = clock_ms() + CLIENT_TRY_MS;
+        r = receive(client, sent, until_ms < deadline_ms ? until_ms : deadline_ms, reply, err);
+        if (!r && hold_ms && tries % CLIENT_TRIES == 0)
+            r = ping(client, err);
+    }
+    return r;
 }
 
 int client_call(struct client *client, struct out *out, int hold_ms, struct message **replyp, struct df_error *err)
@@ -92,17 +131,17 @@ int client_call(struct client *client, struct out *out, int hold_ms, struct mess
     CLEANUP(message_free) struct message *reply = NULL;
     const uint8_t *bytes;
     size_t nbytes;
-    int r = out_finish(out, &bytes, &nbytes) ? 0 : error_errno(err, -ENOMEM, "cannot build a request");
-    for (unsigned i = 0; !r && i < CLIENT_TRIES; i++) {
-        if (zmq_send(client->socket, bytes, nbytes, 0) < 0)
-            r = errno == EINTR ? 0 : error_set(err, -errno, "cannot send to '%s': %s", client->endpoint, zmq_strerror(errno));
-        else
-            r = receive(client, clock_ms() + CLIENT_TRY_MS + hold_ms, &reply, err);
-    }
+    struct sent sent = { 0 };
+    int r = 0;
+    if (!out_finish(out, &bytes, &nbytes))
+        r = error_errno(err, -ENOMEM, "cannot build a request");
+    else if (!(sent.type = message_identify(bytes, nbytes, &sent.id, err)))
+        r = -EPROTO;
+    int64_t start_ms = clock_ms();
+    if (!r && !(r = converse(client, &sent, bytes, nbytes, hold_ms, &reply, err)))
+        r = error_set(err, -ETIMEDOUT, "no answer from the daemon at '%s' within %d s: is dirtyferryd running there?",
+                      client->endpoint, (int)((clock_ms() - start_ms + 500) / 1000));
     out_destroy(out);
-    if (!r)
-        return error_set(err, -ETIMEDOUT, "no answer from the daemon at '%s' within %d s: is dirtyferryd running there?",
-                         client->endpoint, CLIENT_TRIES * (CLIENT_TRY_MS + hold_ms) / 1000);
     if (r < 0)
         return r;
     r = message_get_error(reply, err);

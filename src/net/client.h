@@ -25,10 +25,12 @@ const char *client_endpoint(const struct client *client);
 void client_begin(struct out *out, const char *type);
 
 /*
- * Send the request in `out` (which is destroyed) and wait for its reply, at
- * most CLIENT_TRIES * CLIENT_TRY_MS, plus `hold_ms` a try for a reply that the
- * daemon may hold back.  An error that the daemon reports is returned as such;
- * -ETIMEDOUT when it does not answer.  *reply may be NULL.
+ * Send the request in `out` (which is destroyed), again every CLIENT_TRY_MS, and
+ * wait for its reply: CLIENT_TRIES * CLIENT_TRY_MS, plus `hold_ms` when the
+ * daemon may hold it back; then it is asked now and then whether it lives.  An
+ * error that the daemon reports is returned as such; a request that breaks the
+ * schema as -EPROTO without being sent; -ETIMEDOUT when nobody answers.
+ * `reply` may be NULL.
  */
 int client_call(struct client *client, struct out *out, int hold_ms, struct message **reply, struct df_error *err);
 

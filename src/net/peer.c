@@ -13,6 +13,7 @@
 struct call {
     struct call *next;
     uint64_t id, tag;
+    const struct message_type *type;
     struct out out;
     const uint8_t *bytes;
     size_t nbytes;
@@ -64,6 +65,11 @@ void peer_close(struct peer **peerp)
     free(peer);
 }
 
+bool peer_is_busy(const struct peer *peer)
+{
+    return peer->calls != NULL;
+}
+
 void *peer_socket(struct peer *peer)
 {
     return peer->socket;
@@ -96,6 +102,7 @@ void peer_send(struct peer *peer, struct out *out, uint64_t id, int hold_ms, pee
     call->out = *out;
     if (!out_finish(&call->out, &call->bytes, &call->nbytes))
         abort();
+    call->type = message_identify(call->bytes, call->nbytes, &call->id, NULL);
     call->id = id;
     call->tag = tag;
     call->hold_ms = hold_ms;
@@ -125,7 +132,7 @@ static void take_reply(struct peer *peer, const void *bytes, size_t nbytes)
     if (message_decode(bytes, nbytes, MESSAGE_REPLY, &reply, &id, &err) < 0)
         return;
     for (struct call *call = peer->calls; call; call = call->next)
-        if (call->id == id) {
+        if (call->id == id && call->type == reply->type) {
             int r = message_get_error(reply, &err);
             finish(peer, call, r, reply, &err);
             return;

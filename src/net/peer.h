@@ -27,6 +27,8 @@ void peer_begin(struct out *out, const char *type, uint64_t *id);
 /* Takes `out`.  `answer` is called once, from peer_receive() or peer_tick(); hold_ms: how long the peer may hold its reply back. */
 void peer_send(struct peer *peer, struct out *out, uint64_t id, int hold_ms, peer_answer *answer, void *opaque, uint64_t tag);
 
+/* Are requests under way? */
+bool peer_is_busy(const struct peer *peer);
 /* Take what has arrived. */
 void peer_receive(struct peer *peer);
 /* Send again, give up.  Returns the time (clock_ms) of the next call that is needed, INT64_MAX if none. */

@@ -49,6 +49,18 @@ int net_socket(void *context, int type, int hwm, int64_t max_bytes, void **out, 
     return 0;
 }
 
+/* An IPv4 address that an IPv6 socket listens on, in the form in which people write it. */
+static void plain_ipv4(char endpoint[256])
+{
+    static const char mapped[] = "tcp://[::ffff:";
+    char *close = strchr(endpoint, ']');
+    if (strncmp(endpoint, mapped, sizeof mapped - 1) || !close)
+        return;
+    size_t address = (size_t)(close - endpoint) - (sizeof mapped - 1);
+    memmove(endpoint + 6, endpoint + sizeof mapped - 1, address);
+    memmove(endpoint + 6 + address, close + 1, strlen(close + 1) + 1);
+}
+
 int net_bind(void *socket, const char *endpoint, char bound[256], struct df_error *err)
 {
     int r = net_check_endpoint(endpoint, "endpoint", err);
@@ -59,6 +71,8 @@ int net_bind(void *socket, const char *endpoint, char bound[256], struct df_erro
     size_t n = 256;
     if (bound && zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &n) < 0)
         return error_set(err, -errno, "cannot ask where '%s' listens: %s", endpoint, zmq_strerror(errno));
+    if (bound)
+        plain_ipv4(bound);
     return 0;
 }
 
@@ -102,7 +116,7 @@ int net_check_endpoint(const char *endpoint, const char *what, struct df_error *
 
 void net_resolve(const char *endpoint, const char *reached, char resolved[256])
 {
-    static const char *const wildcards[] = { "tcp://0.0.0.0:", "tcp://[::]:", "tcp://*:" };
+    static const char *const wildcards[] = { "tcp://0.0.0.0:", "tcp://[::]:", "tcp://*:" };    /* as net_bind reports them */
     const char *port = strrchr(endpoint, ':');
     const char *reached_port = strrchr(reached, ':');
     for (unsigned i = 0; i < 3; i++)

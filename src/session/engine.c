@@ -49,7 +49,7 @@ void session_free(struct session *s)
 int session_new(struct engine *engine, const char *uuid, enum session_role role, unsigned nbitmaps, struct session **out, struct df_error *err)
 {
     struct session *old = session_find(engine, uuid, role);
-    if (old && (!state_is_end(old->state) || old->state == SOURCE_RELEASED || old->state == TARGET_OPERATIVE))
+    if (old && (!state_is_end(old->state) || old->state == SOURCE_RELEASED || old->state == TARGET_OPERATIVE || old->orders || old->held))
         return error_set(err, -EEXIST, "session %s exists already and is %s: choose another UUID", uuid, state_name(old->state));
     if (old)
         session_free(old);
@@ -203,7 +203,7 @@ static void handle_for(struct engine *engine, struct request *request, enum sess
     const char *uuid = node_text(request->message->root, "session");
     struct session *s = session_find(engine, uuid, role);
     struct df_error err;
-    if (s && !s->released) {
+    if (s && (!s->released || s->state == TARGET_OPERATIVE)) {
         handler(s, request);
         return;
     }
@@ -270,6 +270,8 @@ static void sweep(struct engine *engine)
         next = s->next;
         if (!state_is_end(s->state) || s->orders || s->held)
             continue;
+        if (s->state == SOURCE_FAILED && s->peer && peer_is_busy(s->peer))
+            continue;       /* the target must still hear of it */
         session_release(s);
         if (++ended > ENDED_SESSIONS && !s->waiters)
             session_free(s);

@@ -114,6 +114,27 @@ static void reply_grant(struct request **request, const char *word)
     request_reply(request, &out);
 }
 
+/* Each worker holds one lease at most; what is allowed is shared by those that do, and by the threads that will. */
+static void put_rate(struct out *out, const struct session *s)
+{
+    unsigned n = 0;
+    for (const struct lease *lease = s->leases; lease; lease = lease->next)
+        n++;
+    if (n < s->workers)
+        n = s->workers;
+    if (s->max_bandwidth)
+        out_u64(out, "rate", s->max_bandwidth / (n ? n : 1));
+}
+
+static void reply_keep(struct request **request, const struct session *s)
+{
+    struct out out;
+    request_begin_reply(*request, &out);
+    out_text(&out, "grant", "keep");
+    put_rate(&out, s);
+    request_reply(request, &out);
+}
+
 static void reply_work(struct request **request, const struct session *s, const struct lease *lease)
 {
     const struct session_bitmap *b = &s->bitmaps[lease->bitmap];
@@ -129,8 +150,7 @@ static void reply_work(struct request **request, const struct session *s, const 
     out_u64(&out, "nbits", b->chunking.nbits);
     out_text(&out, "map", b->map.path);
     out_text(&out, "data", s->data);
-    if (s->max_bandwidth)
-        out_u64(&out, "rate", s->max_bandwidth / (s->workers ? s->workers : 1));
+    put_rate(&out, s);
     request_reply(request, &out);
 }
 
@@ -214,7 +234,10 @@ void lease_request(struct session *s, struct request *request)
 {
     const node *root = request->message->root;
     if (node_has(root, "lease") && !node_bool(root, "done")) {
-        reply_grant(&request, renew(s, node_u64(root, "lease", 0)) ? "keep" : "none");
+        if (renew(s, node_u64(root, "lease", 0)))
+            reply_keep(&request, s);
+        else
+            reply_grant(&request, "none");
         return;
     }
     if (node_has(root, "lease"))

@@ -246,12 +246,41 @@ void target_release(struct session *s)
 
 /* -------------------------------------------------------- attempt, seal */
 
+/* All bits are here: whatever of the source's messages was late or lost, the answer is that nothing is missing. */
+static bool is_complete(const struct session *s)
+{
+    return s->state == TARGET_FILLED || s->state == TARGET_MERGING || s->state == TARGET_OPERATIVE;
+}
+
+static void reply_nothing_missing(struct request **request)
+{
+    struct out out;
+    request_begin_reply(*request, &out);
+    out_list(&out, "missing");
+    out_close(&out);
+    request_reply(request, &out);
+}
+
+static void reply_sealed(struct request **request, bool exact, uint64_t missing, uint64_t wrong)
+{
+    struct out out;
+    request_begin_reply(*request, &out);
+    out_bool(&out, "exact", exact);
+    out_u64(&out, "missing", missing);
+    out_u64(&out, "wrong", wrong);
+    request_reply(request, &out);
+}
+
 void target_attempt(struct session *s, struct request *request)
 {
+    if (is_complete(s)) {
+        reply_nothing_missing(&request);
+        return;
+    }
     uint32_t epoch = (uint32_t)node_u64(request->message->root, "epoch", 0);
     struct collected *c = calloc(1, sizeof *c);
     struct df_error err;
-    if (!c || s->state == TARGET_MERGING || epoch < s->epoch) {
+    if (!c || epoch < s->epoch) {
         error_set(&err, c ? -ESTALE : -ENOMEM, "attempt %" PRIu32 " of session %s is refused: it is %s, attempt %" PRIu32, epoch, s->text, state_name(s->state), s->epoch);
         free(c);
         request_fail(&request, &err);
@@ -304,8 +333,12 @@ void target_seal(struct session *s, struct request *request)
     size_t nbytes;
     const uint8_t *digests = node_bin(root, "digests", &nbytes);
     for (unsigned i = 0; i < s->nbitmaps; i++) {
-        if (s->bitmaps[i].handle != handle || !s->bitmaps[i].intake)
+        if (s->bitmaps[i].handle != handle)
             continue;
+        if (is_complete(s)) {
+            reply_sealed(&request, true, 0, 0);
+            return;
+        }
         struct errand *errand = send_order(s, i, ORDER_SEAL, request);
         errand->order.epoch = (uint32_t)node_u64(root, "epoch", 0);
         errand->order.ndigests = nbytes / 8;
@@ -337,12 +370,7 @@ static void seal_done(struct session *s, struct errand *errand)
         return;
     }
     s->bitmaps[errand->bitmap].exact = order->exact;
-    struct out out;
-    request_begin_reply(errand->request, &out);
-    out_bool(&out, "exact", order->exact);
-    out_u64(&out, "missing", order->missing);
-    out_u64(&out, "wrong", order->wrong);
-    request_reply(&errand->request, &out);
+    reply_sealed(&errand->request, order->exact, order->missing, order->wrong);
     if (!all_exact(s) || !state_next(s->role, s->state, EVENT_EXACT))
         return;
     session_step(s, EVENT_EXACT);

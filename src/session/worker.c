@@ -83,6 +83,7 @@ static int keep_lease(struct worker *w, struct df_error *err)
     if (r < 0)
         return r;
     w->kept_ms = clock_ms();
+    w->rate = node_u64(reply->root, "rate", 0);
     return strcmp(node_text(reply->root, "grant"), "keep") ? -ECANCELED : 0;
 }
 

@@ -108,11 +108,20 @@ uint32_t encoder_clean(struct encoder *e, uint32_t nchunks)
     return n;
 }
 
-/* Does the pending run still fit behind what is written down? */
+static uint32_t varint_bytes(uint64_t v)
+{
+    return (uint32_t)(63 - __builtin_clzll(v | 1)) / 7 + 1;
+}
+
+/* Is there room in one of the lists?  The pending run counts as if it were written down. */
 static bool fits(const struct encoder *e)
 {
-    return !e->s.positions.overflown ||
-           (!e->s.runs.overflown && e->s.runs.nbytes + 2 * VARINT_BYTES <= e->payload_max);
+    const struct coded *r = &e->s.runs;
+    if (!e->s.positions.overflown)
+        return true;
+    uint32_t pending = e->s.run_first == e->s.run_end ? 0
+        : varint_bytes(e->s.run_first - r->next) + varint_bytes(e->s.run_end - e->s.run_first);
+    return !r->overflown && r->nbytes + pending <= e->payload_max;
 }
 
 /* False as soon as there is no room in either list. */

@@ -195,6 +195,12 @@ int message_decode(const void *bytes, size_t nbytes, enum message_kind kind, str
     return 0;
 }
 
+const struct message_type *message_identify(const void *bytes, size_t nbytes, uint64_t *id, struct df_error *err)
+{
+    CLEANUP(message_free) struct message *m = NULL;
+    return message_decode(bytes, nbytes, MESSAGE_REQUEST, &m, id, err) < 0 ? NULL : m->type;
+}
+
 void message_free(struct message **mp)
 {
     struct message *m = steal(mp);

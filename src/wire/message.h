@@ -39,6 +39,8 @@ enum message_kind { MESSAGE_REQUEST, MESSAGE_REPLY, MESSAGE_EVENT };
 int message_decode(const void *bytes, size_t nbytes, enum message_kind kind, struct message **message,
                    uint64_t *id, struct df_error *err);
 void message_free(struct message **message);
+/* Type and id of a request of our own making, so that its reply can be recognised; NULL if it breaks the schema. */
+const struct message_type *message_identify(const void *bytes, size_t nbytes, uint64_t *id, struct df_error *err);
 
 /* Fields of a checked map.  For an absent optional field: the fallback, NULL, or n = 0. */
 bool node_has(const node *map, const char *key);
