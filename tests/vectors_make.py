@@ -228,7 +228,7 @@ def hostile():
     yield s("UUID with a wrong letter", "is not a UUID", "request", type="status", session="g" + U[1:])
     yield s("disk's name empty", "'disk' is out of range", "request", type="bitmap-list", disk="")
     yield s("disk's name as bytes", "'disk' is not a text", "request", type="bitmap-list", disk=b"vda")
-    yield s("size 0", "'size' is out of range", "request", type="disk-add", disk="a", size=0)
+    yield s("size 0", "'size' is out of range", "reply", type="bitmap-extents", size=0, granularity=512, extents=[])
     yield s("no bitmaps", "'bitmaps' is out of range", "request", type="prepare", session=U, target="x", bitmaps=[])
     yield s("65 bitmaps", "'bitmaps' is out of range", "request", type="prepare", session=U, target="x", bitmaps=[{"disk": "a", "bitmap": "b"}] * 65)
     yield s("digests of 7 bytes", "'digests' is out of range", "request", type="seal", session=U, epoch=1, handle=1, digests=bytes(7))

@@ -43,9 +43,13 @@ static int disk_remove(const char *state_dir, const node *root, struct out *out,
     return df_disk_remove(state_dir, disk_name(root), err);
 }
 
+/* Behind this many bytes no further disk is put into a reply; the longest entry fits in what is left. */
+#define LISTING_BYTES (WIRE_CONTROL_BYTES - 1024)
+
 struct listing {
     const char *state_dir;
     struct out *out;
+    unsigned n;
 };
 
 static int put_disk(void *opaque, const char *name)
@@ -56,6 +60,8 @@ static int put_disk(void *opaque, const char *name)
     size_t n;
     if (df_disk_open(l->state_dir, name, &disk, NULL) < 0 || df_bitmap_list(disk, &infos, &n, NULL) < 0)
         return 0;       /* removed meanwhile */
+    if (l->n++ == 4096 || l->out->buffer.size > LISTING_BYTES)
+        return 1;
     out_map(l->out, NULL);
     out_text(l->out, "disk", name);
     out_u64(l->out, "size", df_disk_size(disk));
@@ -67,12 +73,14 @@ static int put_disk(void *opaque, const char *name)
 
 static int disk_list(const char *state_dir, const node *root, struct out *out, struct df_error *err)
 {
-    struct listing listing = { state_dir, out };
+    struct listing listing = { state_dir, out, 0 };
     (void)root;
     out_list(out, "disks");
     int r = df_disk_list(state_dir, put_disk, &listing, err);
     out_close(out);
-    return r;
+    if (r > 0)
+        out_bool(out, "more", true);
+    return r < 0 ? r : 0;
 }
 
 static int disk_writable(const char *state_dir, const node *root, struct out *out, struct df_error *err)

@@ -25,4 +25,4 @@ endif
 endif
 
 # `make distcheck` installs into a prefix of its own, and nbdkit's directory is not in there.
-AM_DISTCHECK_CONFIGURE_FLAGS = --with-nbdkit-filterdir='$$dc_install_base/lib/nbdkit/filters'
+AM_DISTCHECK_CONFIGURE_FLAGS = --with-nbdkit-filterdir=$$dc_install_base/lib/nbdkit/filters

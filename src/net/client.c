@@ -89,7 +89,8 @@ static int receive(struct client *client, const struct sent *sent, int64_t deadl
         uint64_t id;
         int r = message_decode(zmq_msg_data(&msg), zmq_msg_size(&msg), MESSAGE_REPLY, reply, &id, err);
         zmq_msg_close(&msg);
-        if (!r && (id != sent->id || (*reply)->type != sent->type)) {
+        /* A refusal may come under another type: the daemon could not read the request. */
+        if (!r && (id != sent->id || ((*reply)->type != sent->type && !(*reply)->error))) {
             message_free(reply);
             r = error_set(err, -EPROTO, "the daemon at '%s' answers something that was not asked", client->endpoint);
         }

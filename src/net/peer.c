@@ -132,7 +132,7 @@ static void take_reply(struct peer *peer, const void *bytes, size_t nbytes)
     if (message_decode(bytes, nbytes, MESSAGE_REPLY, &reply, &id, &err) < 0)
         return;
     for (struct call *call = peer->calls; call; call = call->next)
-        if (call->id == id && call->type == reply->type) {
+        if (call->id == id && (reply->error || call->type == reply->type)) {
             int r = message_get_error(reply, &err);
             finish(peer, call, r, reply, &err);
             return;

@@ -17,11 +17,15 @@ struct remembered {
     size_t nbytes;
 };
 
+struct memory {
+    struct remembered replies[SERVER_REPLIES];
+    unsigned next;
+};
+
 struct server {
     void *socket;
     struct request *open;
-    struct remembered replies[SERVER_REPLIES];
-    unsigned next_reply;
+    struct memory memories[2];      /* of leases, which come by the hundred, and of all others */
 };
 
 /* Requests that may be done twice; all others are remembered. */
@@ -66,8 +70,8 @@ void server_close(struct server **serverp)
         server->open = request->next;
         request_free(request);
     }
-    for (unsigned i = 0; i < SERVER_REPLIES; i++)
-        free(server->replies[i].bytes);
+    for (unsigned i = 0; i < 2 * SERVER_REPLIES; i++)
+        free(server->memories[i / SERVER_REPLIES].replies[i % SERVER_REPLIES].bytes);
     net_close(&server->socket);
     free(server);
 }
@@ -85,22 +89,29 @@ static void send_reply(struct request *request, const uint8_t *bytes, size_t nby
     zmq_send(request->server->socket, bytes, nbytes, ZMQ_DONTWAIT);
 }
 
-static void remember(struct server *server, uint64_t key, const uint8_t *bytes, size_t nbytes)
+static struct memory *memory_of(struct request *request)
 {
-    struct remembered *slot = &server->replies[server->next_reply++ % SERVER_REPLIES];
+    return &request->server->memories[strcmp(request->message->type->name, "lease") != 0];
+}
+
+static void remember(struct request *request, const uint8_t *bytes, size_t nbytes)
+{
+    struct memory *memory = memory_of(request);
+    struct remembered *slot = &memory->replies[memory->next++ % SERVER_REPLIES];
     free(slot->bytes);
     slot->bytes = malloc(nbytes);
-    slot->key = key;
+    slot->key = request->key;
     slot->nbytes = nbytes;
     if (slot->bytes)
         memcpy(slot->bytes, bytes, nbytes);
 }
 
-static const struct remembered *recall(const struct server *server, uint64_t key)
+static const struct remembered *recall(struct request *request)
 {
+    const struct memory *memory = memory_of(request);
     for (unsigned i = 0; i < SERVER_REPLIES; i++)
-        if (server->replies[i].bytes && server->replies[i].key == key)
-            return &server->replies[i];
+        if (memory->replies[i].bytes && memory->replies[i].key == request->key)
+            return &memory->replies[i];
     return NULL;
 }
 
@@ -170,7 +181,7 @@ static struct request *accept_request(struct request *request, zmq_msg_t *body)
     request->key = XXH3_64bits(zmq_msg_data(body), zmq_msg_size(body));
     if (readdress(server, request))
         return NULL;
-    const struct remembered *reply = recall(server, request->key);
+    const struct remembered *reply = recall(request);
     if (reply) {
         send_reply(request, reply->bytes, reply->nbytes);
         return NULL;
@@ -217,7 +228,7 @@ void request_reply(struct request **requestp, struct out *out)
     *link = request->next;
     if (out_finish(out, &bytes, &nbytes)) {
         if (!only_asks(request->message->type->name))
-            remember(server, request->key, bytes, nbytes);
+            remember(request, bytes, nbytes);
         send_reply(request, bytes, nbytes);
     } else {
         log_error("a reply to '%s' could not be built: out of memory", request->message->type->name);

@@ -8,7 +8,8 @@
  * A client that got no reply sends its request again with the same id.  Then
  *  - a request that is still being worked on gets the new return address;
  *  - one that changed something and was answered is not done twice: its reply
- *    is remembered (the last SERVER_REPLIES, by id and bytes) and replayed;
+ *    is remembered (the last SERVER_REPLIES leases and as many others, by id and
+ *    bytes) and replayed;
  *  - one that only asks is answered anew.
  */
 #ifndef NET_SERVER_H

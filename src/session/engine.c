@@ -169,6 +169,9 @@ static void handle_wait(struct engine *engine, struct request *request)
         report_wait(s, request);
 }
 
+/* So many summaries, with the longest of messages, fit into one reply. */
+#define STATUS_SESSIONS 256
+
 static void handle_status(struct engine *engine, struct request *request)
 {
     const char *uuid = node_text(request->message->root, "session");
@@ -179,10 +182,10 @@ static void handle_status(struct engine *engine, struct request *request)
     for (struct session *s = engine->sessions; s; s = s->next) {
         if (uuid && strcasecmp(s->text, uuid))
             continue;
-        if (n++ == SESSIONS_MAX)
+        if (n++ == STATUS_SESSIONS)
             break;
         out_map(&out, NULL);
-        report_status(s, &out);
+        (uuid ? report_status : report_summary)(s, &out);
         out_close(&out);
     }
     out_close(&out);

@@ -123,7 +123,7 @@ static void put_rate(struct out *out, const struct session *s)
     if (n < s->workers)
         n = s->workers;
     if (s->max_bandwidth)
-        out_u64(out, "rate", s->max_bandwidth / (n ? n : 1));
+        out_u64(out, "rate", s->max_bandwidth > n && n ? s->max_bandwidth / n : s->max_bandwidth);
 }
 
 static void reply_keep(struct request **request, const struct session *s)

@@ -58,6 +58,11 @@ static void put_fields(const struct session *s, struct out *out)
         out_text(out, "message", s->message);
 }
 
+void report_summary(const struct session *s, struct out *out)
+{
+    put_fields(s, out);
+}
+
 void report_status(const struct session *s, struct out *out)
 {
     put_fields(s, out);

@@ -160,6 +160,8 @@ void session_note(struct session *session, const struct df_error *err);
 uint64_t session_chunks(const struct session *session);
 uint64_t session_chunks_done(const struct session *session);
 void report_status(const struct session *session, struct out *out);
+/* The same without the bitmaps: many of them fit into one message. */
+void report_summary(const struct session *session, struct out *out);
 void report_event(struct session *session, const char *type);
 void report_reply(struct request **request, const struct session *session);
 void report_wait(struct session *session, struct request *request);

@@ -36,23 +36,29 @@ static void copy_text(char *to, size_t room, const char *from, const char *fallb
 
 /* ---------------------------------------------------------------- prepare */
 
-static int read_bitmaps(struct session *s, const node *items, struct df_error *err)
+/* All names first: a session that is refused shows them too. */
+static void read_names(struct session *s, const node *items)
 {
     for (unsigned i = 0; i < s->nbitmaps; i++) {
         struct session_bitmap *b = &s->bitmaps[i];
-        const node *item = &items[i];
-        copy_text(b->disk, sizeof b->disk, node_text(item, "disk"), "");
-        copy_text(b->bitmap, sizeof b->bitmap, node_text(item, "bitmap"), "");
-        copy_text(b->as_disk, sizeof b->as_disk, node_text(item, "as_disk"), b->disk);
-        copy_text(b->as_bitmap, sizeof b->as_bitmap, node_text(item, "as_bitmap"), b->bitmap);
+        copy_text(b->disk, sizeof b->disk, node_text(&items[i], "disk"), "");
+        copy_text(b->bitmap, sizeof b->bitmap, node_text(&items[i], "bitmap"), "");
+        copy_text(b->as_disk, sizeof b->as_disk, node_text(&items[i], "as_disk"), b->disk);
+        copy_text(b->as_bitmap, sizeof b->as_bitmap, node_text(&items[i], "as_bitmap"), b->bitmap);
+    }
+    copy_text(s->peer_endpoint, sizeof s->peer_endpoint, node_text(s->held->message->root, "target"), "");
+}
+
+static int check_names(const struct session *s, struct df_error *err)
+{
+    for (unsigned i = 0; i < s->nbitmaps; i++)
         for (unsigned j = 0; j < i; j++) {
-            const struct session_bitmap *o = &s->bitmaps[j];
+            const struct session_bitmap *b = &s->bitmaps[i], *o = &s->bitmaps[j];
             if (!strcmp(o->disk, b->disk) && !strcmp(o->bitmap, b->bitmap))
                 return error_set(err, -EINVAL, "bitmap '%s' of disk '%s' is named twice", b->bitmap, b->disk);
             if (!strcmp(o->as_disk, b->as_disk) && !strcmp(o->as_bitmap, b->as_bitmap))
                 return error_set(err, -EINVAL, "two bitmaps would become '%s' of disk '%s' on the target", b->as_bitmap, b->as_disk);
         }
-    }
     return 0;
 }
 
@@ -188,10 +194,9 @@ static void send_offer(struct session *s)
     peer_send(s->peer, &out, id, 0, offer_answered, s, 0);
 }
 
-static int read_prepare(struct session *s, const node *root, const node *items, struct df_error *err)
+static int read_prepare(struct session *s, const node *root, struct df_error *err)
 {
     uint64_t chunk = node_u64(root, "chunk_size", WIRE_CHUNK_BYTES), workers = node_u64(root, "workers", 2);
-    copy_text(s->peer_endpoint, sizeof s->peer_endpoint, node_text(root, "target"), "");
     int r = net_check_endpoint(s->peer_endpoint, "target", err);
     if (!r && workers > WIRE_WORKERS)
         r = error_set(err, -EINVAL, "%" PRIu64 " workers are too many: 0 to %u are possible", workers, WIRE_WORKERS);
@@ -202,7 +207,7 @@ static int read_prepare(struct session *s, const node *root, const node *items, 
     s->chunk_bytes = (uint32_t)chunk;
     s->workers = (unsigned)workers;
     s->max_bandwidth = node_u64(root, "max_bandwidth", 0);
-    return read_bitmaps(s, items, err);
+    return check_names(s, err);
 }
 
 void source_prepare(struct engine *engine, struct request *request)
@@ -215,8 +220,9 @@ void source_prepare(struct engine *engine, struct request *request)
     int r = session_new(engine, node_text(root, "session"), ROLE_SOURCE, (unsigned)n, &s, &err);
     if (!r) {
         s->held = request;
+        read_names(s, items);
         session_step(s, EVENT_START);
-        r = read_prepare(s, root, items, &err);
+        r = read_prepare(s, root, &err);
     }
     if (!r)
         r = take_bitmaps(s, &err);

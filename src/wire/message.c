@@ -51,7 +51,10 @@ static int check_text(const struct field *field, const node *value, struct df_er
     uint32_t n = value->via.str.size;
     if (memchr(value->via.str.ptr, 0, n))
         return bad(field, "has a zero byte in it", err);
-    ((char *)(uintptr_t)value->via.str.ptr)[n] = 0;
+    if (n)
+        ((char *)(uintptr_t)value->via.str.ptr)[n] = 0;
+    else
+        ((node *)(uintptr_t)value)->via.str.ptr = "";   /* msgpack-c lets an empty text point anywhere */
     if (field->type == FIELD_UUID) {
         uint8_t uuid[UUID_BYTES];
         return uuid_parse(value->via.str.ptr, uuid) ? 0 : bad(field, "is not a UUID", err);

@@ -51,7 +51,7 @@ static const struct field hello_reply[] = {
 static const struct field a_disk[] = { DISK, END };
 static const struct field disk_add[] = { DISK, NUMBER("size"), END };
 static const struct field disk_item[] = { DISK, DISK_SIZE, FLAG("readonly"), { "bitmaps", FIELD_U64, false, U32_ANY, 0 }, END };
-static const struct field disk_list_reply[] = { { "disks", FIELD_MAPS, false, 0, 4096, disk_item }, END };
+static const struct field disk_list_reply[] = { { "disks", FIELD_MAPS, false, 0, 4096, disk_item }, OPTIONAL_FLAG("more"), END };
 
 static const struct field a_bitmap[] = { DISK, BITMAP, END };
 static const struct field bitmap_add[] = {
@@ -112,7 +112,7 @@ static const struct field session_bitmap[] = {
     { "message", FIELD_TEXT, true, 0, 4096, 0 }
 static const struct field session_item[] = {
     SESSION_FIELDS,
-    { "bitmaps", FIELD_MAPS, false, 1, WIRE_SESSION_BITMAPS, session_bitmap },
+    { "bitmaps", FIELD_MAPS, true, 1, WIRE_SESSION_BITMAPS, session_bitmap },
     END
 };
 static const struct field session_event[] = { SESSION_FIELDS, NUMBER("seq"), END };
@@ -121,7 +121,7 @@ static const struct field status_request[] = {
     { "session", FIELD_UUID, true, 0, 0, 0 },
     END
 };
-static const struct field status_reply[] = { { "sessions", FIELD_MAPS, false, 0, 1024, session_item }, END };
+static const struct field status_reply[] = { { "sessions", FIELD_MAPS, false, 0, 256, session_item }, END };
 static const struct field wait_request[] = {
     SESSION, ROLE, STATE,
     { "timeout_ms", FIELD_U64, false, 0, WIRE_WAIT_MS, 0 },
