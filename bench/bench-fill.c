@@ -27,7 +27,7 @@ static void fill_half(struct map *map)
         uint64_t left = map->nwords - b * MAP_BLOCK_WORDS;
         for (unsigned i = 0; i < MAP_BLOCK_WORDS; i++)
             words[i] = next_random();
-        map_or_bytes(map, b * MAP_BLOCK_BYTES, (const uint8_t *)words, 8 * (left < MAP_BLOCK_WORDS ? left : MAP_BLOCK_WORDS));
+        map_write(map, b * MAP_BLOCK_BYTES, (const uint8_t *)words, 8 * (left < MAP_BLOCK_WORDS ? left : MAP_BLOCK_WORDS));
     }
 }
 

@@ -49,7 +49,7 @@ check 'd == []' a --json status
 check 'd.keys() >= {"session", "state"} and d["state"] == "prepared"' "$dirtyferry" --json prepare vda/daily --from "${control[a]}" --to "${control[b]}" --workers 0
 session=$(field session "$(cat "$dir/stdout")")
 check "d.keys() >= $bitmap | {'session'} and d['busy'] is True and d['session'] == '$session'" a --json bitmap show vda daily
-check "len(d) == 1 and d[0].keys() >= $status and d[0]['state'] == 'prepared' and d[0]['role'] == 'source' and d[0]['bitmaps'][0].keys() >= {'disk', 'bitmap', 'as_disk', 'as_bitmap', 'chunks', 'chunks_done'}" a --json status
+check "len(d) == 1 and d[0].keys() >= $status and d[0]['state'] == 'prepared' and d[0]['role'] == 'source' and d[0]['bitmaps'][0].keys() >= {'disk', 'bitmap', 'as_disk', 'as_bitmap', 'chunks', 'chunks_done'}" a --json status "$session"
 check "d[0]['role'] == 'target'" b --json status "$session"
 check "d.keys() >= {'session', 'pivot_us'} and 0 < d['pivot_us']" "$dirtyferry" --json pivot "$session" --from "${control[a]}" --to "${control[b]}"
 check 'd == {}' a --json worker "$session"

@@ -71,14 +71,8 @@ static inline bool map_is_damaged(const struct map *map)
 int map_set(struct map *map, uint64_t first_bit, uint64_t nbits);
 /* Make sure that writing blocks [first, first + n) cannot fail, and set their summary bits. */
 int map_reserve(struct map *map, uint64_t first_block, uint64_t n);
-/*
- * For the only writer of a map that nobody else writes; others may read
- * meanwhile.  map_or_bytes ORs `nbytes` bytes of little-endian bits into the
- * leaf from byte `offset` on (a multiple of 8).
- */
-int map_or_bytes(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t nbytes);
+/* The same for the only writer of a map that nobody else writes; others may read meanwhile. */
 int map_set_alone(struct map *map, uint64_t first_bit, uint64_t nbits);
-void map_clear_words(struct map *map, uint64_t first_word, uint64_t nwords);
 
 /* ---- write.c: for the receiver, the only writer of a parent that is being filled */
 

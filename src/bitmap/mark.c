@@ -104,26 +104,6 @@ static void or_alone(struct map *map, uint64_t word, uint64_t mask)
     atomic_store_explicit(&map->leaf[word], old | htole64(mask), memory_order_relaxed);
 }
 
-int map_or_bytes(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t nbytes)
-{
-    uint64_t first_block = offset / MAP_BLOCK_BYTES;
-    int r = map_reserve(map, first_block, map_round_up(offset + nbytes, MAP_BLOCK_BYTES) - first_block);
-    if (r < 0)
-        return r;
-    uint64_t word = offset / 8, left = nbytes;
-    for (; left >= 8; left -= 8, bytes += 8, word++) {
-        uint64_t v;
-        __builtin_memcpy(&v, bytes, 8);
-        or_alone(map, word, le64toh(v));
-    }
-    if (left) {
-        uint64_t v = 0;
-        __builtin_memcpy(&v, bytes, left);
-        or_alone(map, word, le64toh(v));
-    }
-    return 0;
-}
-
 int map_set_alone(struct map *map, uint64_t first, uint64_t nbits)
 {
     uint64_t end = first + nbits;
@@ -134,11 +114,4 @@ int map_set_alone(struct map *map, uint64_t first, uint64_t nbits)
     for (uint64_t w = first / 64; w * 64 < end; w++)
         or_alone(map, w, mask_of(first, end, w));
     return 0;
-}
-
-void map_clear_words(struct map *map, uint64_t first_word, uint64_t nwords)
-{
-    for (uint64_t w = first_word; w < first_word + nwords; w++)
-        if (map_has_block(map, w / MAP_BLOCK_WORDS, memory_order_relaxed))
-            atomic_store_explicit(&map->leaf[w], 0, memory_order_relaxed);
 }
