@@ -71,7 +71,8 @@ libsession_la_SOURCES = \
 	src/backend/backend.c src/backend/backend.h src/backend/native.c \
 	src/session/session.h src/session/state.c src/session/state.h \
 	src/session/engine.c src/session/report.c \
-	src/session/source.c src/session/lease.c src/session/worker.c src/session/worker.h \
+	src/session/source.c src/session/source.h src/session/prepare.c \
+	src/session/pivot.c src/session/seal.c src/session/lease.c src/session/worker.c src/session/worker.h \
 	src/session/target.c src/session/receive.c src/session/receive.h \
 	src/session/fill.c src/session/fill.h
 

@@ -10,8 +10,10 @@ static int settle(struct df_disk *disk, const struct df_bitmap_info *info, struc
     if (!info->frozen && info->recording == (info->enabled && !info->readonly) &&
         df_bitmap_give_back(disk, info->name, info->session, err) == 0)
         return 0;       /* a source: its bits are all here */
-    if (info->frozen && !info->recording)
-        return df_bitmap_discard(disk, info->name, info->session, err);     /* a target before its pivot */
+    if (!info->frozen)
+        return df_bitmap_reclaim(disk, info->name, info->session, err);     /* a target that was merging: its parent was exact */
+    if (!info->recording)
+        return df_bitmap_discard(disk, info->name, info->session, err);     /* a target that has recorded nothing */
     r = df_bitmap_set_inconsistent(disk, info->name, err);
     return r < 0 ? r : df_bitmap_reclaim(disk, info->name, info->session, err);
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
 #include <sys/random.h>
 
 #include "base/cleanup.h"

@@ -26,7 +26,7 @@ struct request {
     struct message *message;
     struct server *server;
     struct request *next;       /* in the server's list of unanswered ones */
-    uint64_t key;               /* hash of id and bytes */
+    uint64_t key;               /* hash of the bytes, the id among them */
     zmq_msg_t envelope[3];      /* return address, without the empty frame behind it */
     unsigned nenvelope;
 };

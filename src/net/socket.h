@@ -34,7 +34,7 @@ void net_close(void **socket);
 /* The queue length for messages of that many bytes, so that a pipe holds about NET_QUEUE_BYTES. */
 int net_queue_length(uint32_t message_bytes);
 
-/* tcp://host:port, ipc://path or inproc://name; `what` names the value in the error. */
+/* tcp://host:port or ipc://path, as users and peers may name it; `what` names the value in the error. */
 int net_check_endpoint(const char *endpoint, const char *what, struct df_error *err);
 
 /* Where to connect for `endpoint`: a wildcard host is replaced by the host of `reached`, by which its owner was reached. */

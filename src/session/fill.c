@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "session/fill.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"

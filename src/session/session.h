@@ -2,8 +2,8 @@
 /*
  * Sessions and the engine that runs them, all on the daemon's control thread.
  *
- *     orchestrator --request--> engine --> source.c / target.c
- *     source.c  --offer, attempt, seal, wait, cancel--> the target's daemon
+ *     orchestrator --request--> engine --> source (source.h) / target.c
+ *     source    --offer, attempt, seal, wait, cancel--> the target's daemon
  *     workers (threads or processes) --lease--> lease.c
  *     target.c  --orders--> receiver thread
  *
@@ -168,7 +168,7 @@ void report_wait(struct session *session, struct request *request);
 /* Answer the waiters whose state is reached, or whose time is over.  Returns the next deadline. */
 int64_t report_wake(struct session *session, int64_t now_ms);
 
-/* ---- source.c */
+/* ---- source.h tells which file */
 
 void source_prepare(struct engine *engine, struct request *request);
 void source_pivot(struct session *session, struct request *request);

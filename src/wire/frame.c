@@ -8,7 +8,6 @@
 
 #include <msgpack.h>
 
-#include "base/bits.h"
 #include "base/error.h"
 
 int chunk_bytes_check(uint64_t n, struct df_error *err)

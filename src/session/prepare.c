@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The first step of a move, on the source: nothing is changed anywhere unless all of it succeeds. */
+#include "session/source.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "session/worker.h"
+
+static void copy_text(char *to, size_t room, const char *from, const char *fallback)
+{
+    snprintf(to, room, "%s", from ? from : fallback);
+}
+
+/* All names first: a session that is refused shows them too. */
+static void read_names(struct session *s, const node *items)
+{
+    for (unsigned i = 0; i < s->nbitmaps; i++) {
+        struct session_bitmap *b = &s->bitmaps[i];
+        copy_text(b->disk, sizeof b->disk, node_text(&items[i], "disk"), "");
+        copy_text(b->bitmap, sizeof b->bitmap, node_text(&items[i], "bitmap"), "");
+        copy_text(b->as_disk, sizeof b->as_disk, node_text(&items[i], "as_disk"), b->disk);
+        copy_text(b->as_bitmap, sizeof b->as_bitmap, node_text(&items[i], "as_bitmap"), b->bitmap);
+    }
+    copy_text(s->peer_endpoint, sizeof s->peer_endpoint, node_text(s->held->message->root, "target"), "");
+}
+
+static int check_names(const struct session *s, struct df_error *err)
+{
+    for (unsigned i = 0; i < s->nbitmaps; i++)
+        for (unsigned j = 0; j < i; j++) {
+            const struct session_bitmap *b = &s->bitmaps[i], *o = &s->bitmaps[j];
+            if (!strcmp(o->disk, b->disk) && !strcmp(o->bitmap, b->bitmap))
+                return error_set(err, -EINVAL, "bitmap '%s' of disk '%s' is named twice", b->bitmap, b->disk);
+            if (!strcmp(o->as_disk, b->as_disk) && !strcmp(o->as_bitmap, b->as_bitmap))
+                return error_set(err, -EINVAL, "two bitmaps would become '%s' of disk '%s' on the target", b->as_bitmap, b->as_disk);
+        }
+    return 0;
+}
+
+static int take_bitmaps(struct session *s, struct df_error *err)
+{
+    for (unsigned i = 0; i < s->nbitmaps; i++) {
+        struct session_bitmap *b = &s->bitmaps[i];
+        int r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
+        if (!r)
+            r = b->backend->ops->info(b->backend, b->bitmap, &b->info, err);
+        if (r < 0)
+            return r;
+        b->chunking = (struct chunking){ b->info.nbits, s->chunk_bytes };
+        r = chunking_check(&b->chunking, err);
+        if (!r)
+            r = b->backend->ops->take(b->backend, b->bitmap, s->uuid, err);
+        if (!r)
+            r = b->backend->ops->get_map(b->backend, b->bitmap, s->uuid, &b->map, err);
+        if (r < 0)
+            return r;
+        b->chunks = chunk_count(&b->chunking);
+        r = work_init(&b->work, b, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static void ignore_answer(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *err)
+{
+    (void)opaque, (void)tag, (void)r, (void)reply, (void)err;
+}
+
+static void start_workers(struct session *s)
+{
+    for (unsigned i = 0; i < s->workers; i++)
+        worker_spawn(s->engine->context, s->text, s->data, s->chunk_bytes, i);
+}
+
+static int take_offer_reply(struct session *s, const struct message *reply, struct df_error *err)
+{
+    size_t n;
+    const node *handles = node_list(reply->root, "handles", &n);
+    if (n != s->nbitmaps)
+        return error_set(err, -EPROTO, "the target at '%s' gave %zu handles for %u bitmaps", s->peer_endpoint, n, s->nbitmaps);
+    for (unsigned i = 0; i < s->nbitmaps; i++) {
+        if (handles[i].via.u64 < 1 || handles[i].via.u64 > WIRE_HANDLE_MAX)
+            return error_set(err, -EPROTO, "the target at '%s' gave the handle %" PRIu64, s->peer_endpoint, handles[i].via.u64);
+        s->bitmaps[i].handle = (uint16_t)handles[i].via.u64;
+    }
+    net_resolve(node_text(reply->root, "data"), s->peer_endpoint, s->data);
+    return net_check_endpoint(s->data, "the target's data endpoint", err);
+}
+
+static void offer_answered(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *answer)
+{
+    struct session *s = opaque;
+    struct df_error err;
+    (void)tag;
+    if (reply && r < 0)
+        error_set(&err, r, "the target at '%.255s' refuses: %.2048s", s->peer_endpoint, answer->message);
+    else if (r < 0)
+        err = *answer;
+    else
+        r = take_offer_reply(s, reply, &err);
+    if (r < 0) {
+        if (!reply || !reply->error)
+            source_send_cancel(s, ignore_answer);      /* it may have accepted without our knowing */
+        source_give_back(s);
+        session_note(s, &err);
+        session_step(s, EVENT_REFUSED);
+        source_fail_held(s, &err);
+        return;
+    }
+    s->epoch = 1;
+    session_step(s, EVENT_ACCEPTED);
+    start_workers(s);
+    source_reply_held(s);
+}
+
+static void send_offer(struct session *s)
+{
+    struct out out;
+    uint64_t id;
+    peer_begin(&out, "offer", &id);
+    out_text(&out, "session", s->text);
+    out_u64(&out, "chunk_size", s->chunk_bytes);
+    out_list(&out, "bitmaps");
+    for (unsigned i = 0; i < s->nbitmaps; i++) {
+        struct session_bitmap *b = &s->bitmaps[i];
+        out_map(&out, NULL);
+        out_text(&out, "disk", b->as_disk);
+        out_text(&out, "bitmap", b->as_bitmap);
+        out_u64(&out, "size", b->backend->ops->size(b->backend));
+        out_u64(&out, "granularity", b->info.granularity);
+        out_bool(&out, "enabled", b->info.enabled);
+        out_bool(&out, "persistent", b->info.persistent);
+        out_close(&out);
+    }
+    out_close(&out);
+    peer_send(s->peer, &out, id, 0, offer_answered, s, 0);
+}
+
+static int read_prepare(struct session *s, const node *root, struct df_error *err)
+{
+    uint64_t chunk = node_u64(root, "chunk_size", WIRE_CHUNK_BYTES), workers = node_u64(root, "workers", 2);
+    int r = net_check_endpoint(s->peer_endpoint, "target", err);
+    if (!r && workers > WIRE_WORKERS)
+        r = error_set(err, -EINVAL, "%" PRIu64 " workers are too many: 0 to %u are possible", workers, WIRE_WORKERS);
+    if (!r)
+        r = chunk_bytes_check(chunk, err);
+    if (r < 0)
+        return r;
+    s->chunk_bytes = (uint32_t)chunk;
+    s->workers = (unsigned)workers;
+    s->max_bandwidth = node_u64(root, "max_bandwidth", 0);
+    return check_names(s, err);
+}
+
+void source_prepare(struct engine *engine, struct request *request)
+{
+    const node *root = request->message->root;
+    struct session *s = NULL;
+    struct df_error err;
+    size_t n;
+    const node *items = node_list(root, "bitmaps", &n);
+    int r = session_new(engine, node_text(root, "session"), ROLE_SOURCE, (unsigned)n, &s, &err);
+    if (!r) {
+        s->held = request;
+        read_names(s, items);
+        session_step(s, EVENT_START);
+        r = read_prepare(s, root, &err);
+    }
+    if (!r)
+        r = take_bitmaps(s, &err);
+    if (!r)
+        r = peer_open(engine->context, s->peer_endpoint, &s->peer, &err);
+    if (!r) {
+        send_offer(s);
+        return;
+    }
+    if (!s) {
+        request_fail(&request, &err);
+        return;
+    }
+    source_give_back(s);
+    session_note(s, &err);
+    session_step(s, EVENT_REFUSED);
+    source_fail_held(s, &err);
+}
