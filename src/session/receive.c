@@ -58,7 +58,7 @@ static void take_frame(struct receiver *rx, const uint8_t *bytes, size_t nbytes)
     struct frame frame;
     const char *wrong = frame_unpack(bytes, nbytes, &frame);
     struct intake *in = wrong ? NULL : rx->intakes[frame.handle];
-    if (!in || frame.epoch != (uint8_t)in->epoch) {
+    if (!in || in->exact || frame.epoch != (uint8_t)in->epoch) {
         if (wrong)
             note_bad(rx, wrong);
         return;     /* late: of a session that is over or an attempt that was given up */
@@ -122,7 +122,7 @@ static void compare(struct intake *in, struct order *order)
     for (size_t i = 0; i < order->ndigests; i++)
         if (fill_digest(in, i * blocks, blocks) != order->digests[i])
             reset_segment(in, order, i * blocks, blocks);
-    order->exact = !order->wrong;
+    order->exact = in->exact = !order->wrong;
 }
 
 static void finish(struct receiver *rx, struct order *order)

@@ -32,6 +32,7 @@ struct intake {
     _Atomic uint64_t chunks_done;   /* set bits of `received` */
     _Atomic uint64_t frames, bytes; /* of the data socket, repeated ones too */
     int64_t last_frame_ms;
+    bool exact;                     /* it equals the source: from now on writers may own the parent, frames are ignored */
     bool failed;                    /* the parent could not be written: state directory full */
     struct order *seal;             /* waiting for frames that may be on their way */
     struct intake *next_waiting;
