@@ -159,9 +159,14 @@ static bool is_over(const struct session *s)
     return state_is_end(s->state) || s->released;
 }
 
+static bool may_stream(const struct session *s)
+{
+    return s->state == SOURCE_STREAMING && clock_ms() >= s->stream_ms && has_work(s);
+}
+
 void lease_serve(struct session *s)
 {
-    while (s->idle && (is_over(s) || (s->state == SOURCE_STREAMING && has_work(s)))) {
+    while (s->idle && (is_over(s) || may_stream(s))) {
         struct waiter *w = s->idle;
         struct lease *lease = is_over(s) ? NULL : grant(s, node_text(w->request->message->root, "worker"));
         if (!lease && !is_over(s))
@@ -282,6 +287,8 @@ int64_t lease_tick(struct session *s, int64_t now_ms)
         free(w);
     }
     lease_serve(s);
+    if (s->state == SOURCE_STREAMING && now_ms < s->stream_ms && s->stream_ms < next)
+        next = s->stream_ms;
     return next;
 }
 

@@ -74,9 +74,9 @@ static bool try_drain(struct session *s)
 {
     if (open_sections(s))
         return false;
+    s->stream_ms = clock_ms() + STREAM_DELAY_MS;
     session_step(s, EVENT_DRAINED);
     source_reply_held(s);
-    lease_serve(s);
     return true;
 }
 

@@ -23,6 +23,7 @@
 #include "session/state.h"
 
 #define DRAIN_MS            10000   /* how long a pivot waits for open write sections */
+#define STREAM_DELAY_MS     1       /* between the source's pivot and the stream: the target's pivot goes first */
 #define LEASE_MS            3000    /* a worker that is silent for that long has died */
 #define LEASE_HOLD_MS       5000    /* how long a worker that asks for work is kept waiting */
 #define LEASE_BLOCKS        512     /* dirty blocks in one lease: 2 MiB of bitmap */
@@ -107,6 +108,7 @@ struct session {
     uint64_t frames, bytes, resent_frames;
     struct request *held;                   /* prepare, pivot, cancel or rollback that waits for something */
     int64_t drain_deadline_ms, retry_ms;
+    int64_t stream_ms;                      /* workers get nothing before */
     uint64_t pivot;                         /* which pivot of this daemon it was */
     unsigned seals;                         /* not answered yet */
     bool asking;                            /* attempt or wait is under way */
