@@ -227,9 +227,14 @@ static void handle_seal(struct engine *engine, struct request *request)
     handle_for(engine, request, ROLE_TARGET, target_seal);
 }
 
+/* A worker that asks a moment after the end is told the end, not an error. */
 static void handle_lease(struct engine *engine, struct request *request)
 {
-    handle_for(engine, request, ROLE_SOURCE, lease_request);
+    struct session *s = session_find(engine, node_text(request->message->root, "session"), ROLE_SOURCE);
+    if (s)
+        lease_request(s, request);
+    else
+        handle_for(engine, request, ROLE_SOURCE, lease_request);
 }
 
 static const struct {
