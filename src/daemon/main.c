@@ -186,11 +186,13 @@ static void handle_hello(struct daemon *d, struct request *request)
 
 static void handle_requests(struct daemon *d)
 {
-    for (struct request *request; (request = server_receive(d->engine->server));)
+    for (struct request *request; (request = server_receive(d->engine->server));) {
+        log_debug("request '%s'", request->message->type->name);
         if (!strcmp(request->message->type->name, "hello"))
             handle_hello(d, request);
         else if (!admin_request(d->admin, request) && !engine_request(d->engine, request))
             abort();    /* the schema has a request that nobody handles: a test sees to it that there is none */
+    }
 }
 
 static void handle_done(struct daemon *d)

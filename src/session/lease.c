@@ -106,6 +106,11 @@ static bool has_work(const struct session *s)
     return false;
 }
 
+bool lease_all_back(const struct session *s)
+{
+    return !s->leases && !has_work(s);
+}
+
 static void reply_grant(struct request **request, const char *word)
 {
     struct out out;
@@ -221,7 +226,7 @@ static void hand_back(struct session *s, const node *root)
         keep_digests(b, &lease->range, digests, nbytes);
     b->chunks_sent += lease->range.count;
     free(lease);
-    if (s->state == SOURCE_STREAMING && !s->leases && !has_work(s))
+    if (s->state == SOURCE_STREAMING && lease_all_back(s))
         source_all_sent(s);
 }
 

@@ -17,6 +17,11 @@
 
 #define DRAIN_SPIN_NS (300 * 1000)   /* a write in the page cache is over by then */
 
+static bool has_pivoted(const struct session *s)
+{
+    return s->state == SOURCE_STREAMING || s->state == SOURCE_SEALING || s->state == SOURCE_SEALED || s->state == SOURCE_RELEASED;
+}
+
 /*
  * The fence is the disk's, and several sessions may move bitmaps of one disk.
  * Who made it read-only lifts the fence on the way back, unless another session
@@ -25,9 +30,8 @@
 static bool inherited(struct session *s, const char *disk)
 {
     for (struct session *o = s->engine->sessions; o; o = o->next) {
-        bool pivoted = o->state == SOURCE_FENCING || o->state == SOURCE_STREAMING || o->state == SOURCE_SEALING ||
-                       o->state == SOURCE_SEALED || (o->state == SOURCE_RELEASED && o->pivot > s->pivot);
-        for (unsigned i = 0; o != s && pivoted && i < o->nbitmaps; i++)
+        bool holds = o->state == SOURCE_FENCING || (has_pivoted(o) && (o->state != SOURCE_RELEASED || o->pivot > s->pivot));
+        for (unsigned i = 0; o != s && holds && i < o->nbitmaps; i++)
             if (!strcmp(o->bitmaps[i].disk, disk)) {
                 o->bitmaps[i].fenced = true;
                 return true;
@@ -85,8 +89,8 @@ void source_pivot(struct session *s, struct request *request)
     struct df_error err;
     if (source_is_held(s, &request))
         return;
-    if (s->state == SOURCE_STREAMING || s->state == SOURCE_SEALING || s->state == SOURCE_SEALED || s->state == SOURCE_RELEASED) {
-        report_reply(&request, s);      /* pivoted already */
+    if (has_pivoted(s)) {
+        report_reply(&request, s);
         return;
     }
     int r = session_may(s, EVENT_PIVOT, &err);

@@ -92,6 +92,15 @@ static int take_offer_reply(struct session *s, const struct message *reply, stru
     return net_check_endpoint(s->data, "the target's data endpoint", err);
 }
 
+/* Nothing was changed: say why, everywhere. */
+static void refuse(struct session *s, const struct df_error *err)
+{
+    source_give_back(s);
+    session_note(s, err);
+    session_step(s, EVENT_REFUSED);
+    source_fail_held(s, err);
+}
+
 static void offer_answered(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *answer)
 {
     struct session *s = opaque;
@@ -106,10 +115,7 @@ static void offer_answered(void *opaque, uint64_t tag, int r, const struct messa
     if (r < 0) {
         if (!reply || !reply->error)
             source_send_cancel(s, ignore_answer);      /* it may have accepted without our knowing */
-        source_give_back(s);
-        session_note(s, &err);
-        session_step(s, EVENT_REFUSED);
-        source_fail_held(s, &err);
+        refuse(s, &err);
         return;
     }
     s->epoch = 1;
@@ -179,12 +185,8 @@ void source_prepare(struct engine *engine, struct request *request)
         send_offer(s);
         return;
     }
-    if (!s) {
+    if (s)
+        refuse(s, &err);
+    else
         request_fail(&request, &err);
-        return;
-    }
-    source_give_back(s);
-    session_note(s, &err);
-    session_step(s, EVENT_REFUSED);
-    source_fail_held(s, &err);
 }

@@ -35,7 +35,7 @@ uint64_t session_chunks_done(const struct session *s)
 }
 
 /* SESSION_FIELDS of the schema. */
-static void put_fields(const struct session *s, struct out *out)
+void report_summary(const struct session *s, struct out *out)
 {
     uint64_t frames = s->frames, bytes = s->bytes;
     for (unsigned i = 0; i < s->nbitmaps; i++)
@@ -58,14 +58,9 @@ static void put_fields(const struct session *s, struct out *out)
         out_text(out, "message", s->message);
 }
 
-void report_summary(const struct session *s, struct out *out)
-{
-    put_fields(s, out);
-}
-
 void report_status(const struct session *s, struct out *out)
 {
-    put_fields(s, out);
+    report_summary(s, out);
     out_list(out, "bitmaps");
     for (unsigned i = 0; i < s->nbitmaps; i++) {
         const struct session_bitmap *b = &s->bitmaps[i];
@@ -91,7 +86,7 @@ void report_event(struct session *s, const char *type)
     snprintf(topic, sizeof topic, "session/%s/%s", s->text, type);
     message_begin(&out, type, seq);
     out_u64(&out, "seq", seq);
-    put_fields(s, &out);
+    report_summary(s, &out);
     events_publish(s->engine->events, topic, &out);
 }
 

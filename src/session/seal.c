@@ -105,12 +105,8 @@ static void attempt_answered(void *opaque, uint64_t tag, int r, const struct mes
     }
     session_step(s, EVENT_INEXACT);
     lease_serve(s);
-    if (!s->leases) {
-        for (unsigned i = 0; i < s->nbitmaps; i++)
-            if (s->bitmaps[i].work.nranges)
-                return;
+    if (lease_all_back(s))
         source_all_sent(s);     /* late frames have filled the gaps meanwhile */
-    }
 }
 
 static void send_attempt(struct session *s)

@@ -188,6 +188,8 @@ int work_add(struct work *work, uint64_t first, uint64_t count);
 void lease_request(struct session *session, struct request *request);
 /* Serve the workers that wait: work when there is some, the end when it is over. */
 void lease_serve(struct session *session);
+/* Nothing is leased and nothing is left to lease. */
+bool lease_all_back(const struct session *session);
 /* Take back what dead workers hold.  Returns the next deadline. */
 int64_t lease_tick(struct session *session, int64_t now_ms);
 void lease_forget(struct session *session);

@@ -2,7 +2,7 @@
 /*
  * Building a control or event message: a map with string keys, nested maps and
  * lists.  Counts are filled in when a map or list is closed, in the shortest
- * form.  Failure to allocate is remembered and told by out_failed().
+ * form.  Failure to allocate is remembered and told by out_finish().
  */
 #ifndef WIRE_OUT_H
 #define WIRE_OUT_H
