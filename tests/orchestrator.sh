@@ -75,12 +75,14 @@ expect "bitmaps of the target after refusals" "$(b --json bitmap list d2)" "[]"
 
 # ---- a write that does not end: the source's pivot fails after 10 s, the session is cancelled
 coproc "$hold_section" "$dir/a" d2
+# Bash forgets COPROC_PID as soon as it sees the process end.
+holder=$COPROC_PID
 echo "begin 0 4096" >&"${COPROC[1]}"
 read -r answer <&"${COPROC[0]}"
 expect "a write is under way" "$answer" ok
 gives_up "'pivot'.*; the session is cancelled" --to "${control[b]}" d2/b0
-kill "$COPROC_PID"
-wait "$COPROC_PID" 2>/dev/null || :
+kill "$holder"
+wait "$holder" 2>/dev/null || :
 expect "d2 after the cancel" "$(flags a d2 b0 recording busy readonly)" "recording=true busy=false readonly=false"
 expect "the target after the cancel" "$(b --json bitmap list d2)" "[]"
 
