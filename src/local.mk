@@ -22,6 +22,7 @@ pkgconfig_DATA = dirtyferry.pc
 
 noinst_LTLIBRARIES += libbase.la
 libbase_la_SOURCES = \
+	src/base/boot.c src/base/boot.h \
 	src/base/cleanup.h src/base/clock.h \
 	src/base/error.c src/base/error.h \
 	src/base/log.c src/base/log.h \
@@ -36,7 +37,7 @@ libbitmap_la_SOURCES = \
 	src/bitmap/map.h src/bitmap/map.c src/bitmap/mark.c src/bitmap/iterate.c \
 	src/bitmap/merge.c src/bitmap/digest.c src/bitmap/write.c \
 	src/bitmap/disk.h src/bitmap/disk.c src/bitmap/table.c src/bitmap/mapref.c \
-	src/bitmap/section.c src/bitmap/writer.c \
+	src/bitmap/section.c src/bitmap/writer.c src/bitmap/sync.c src/bitmap/crash.c \
 	src/bitmap/permit.c src/bitmap/bitmap.c src/bitmap/handover.c
 
 lib_LTLIBRARIES += libdirtyferry.la

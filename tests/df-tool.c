@@ -35,7 +35,8 @@ static int bitmap_add(struct df_disk *disk, char **a)
     int r = size_parse(a[3], "granularity", &granularity, &err);
     if (r < 0)
         return r;
-    return df_bitmap_add(disk, a[2], (uint32_t)granularity, a[4] ? DF_BITMAP_DISABLED : 0, &err);
+    unsigned flags = !a[4] ? 0 : strcmp(a[4], "persistent") ? DF_BITMAP_DISABLED : DF_BITMAP_PERSISTENT;
+    return df_bitmap_add(disk, a[2], (uint32_t)granularity, flags, &err);
 }
 
 static int clear(struct df_disk *disk, char **a)
@@ -115,7 +116,7 @@ static const struct {
 } commands[] = {
     { "disk-add", "STATE DISK SIZE", 3, 3, disk_add, NULL },
     { "disk-remove", "STATE DISK", 2, 2, disk_remove, NULL },
-    { "bitmap-add", "STATE DISK BITMAP GRANULARITY [disabled]", 4, 5, NULL, bitmap_add },
+    { "bitmap-add", "STATE DISK BITMAP GRANULARITY [disabled|persistent]", 4, 5, NULL, bitmap_add },
     { "clear", "STATE DISK BITMAP", 3, 3, NULL, clear },
     { "list-dirty", "STATE DISK BITMAP", 3, 3, NULL, list_dirty },
     { "count", "STATE DISK BITMAP", 3, 3, NULL, count },

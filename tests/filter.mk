@@ -3,7 +3,7 @@
 
 filter_tests = \
 	tests/filter-ranges.sh tests/filter-fua.sh tests/filter-fence.sh tests/filter-errors.sh \
-	tests/filter-parallel.sh tests/filter-connections.sh tests/filter-kill.sh tests/filter-fio.sh
+	tests/filter-parallel.sh tests/filter-connections.sh tests/filter-kill.sh tests/filter-restart.sh tests/filter-fio.sh
 
 EXTRA_DIST += $(filter_tests) tests/filter-common.sh bench/bench-fio.sh
 

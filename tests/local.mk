@@ -4,6 +4,11 @@
 check_PROGRAMS =
 TESTS =
 
+# Pretends that the host was restarted: for the flows.
+check_PROGRAMS += tests/df-boot
+tests_df_boot_SOURCES = tests/df-boot.c
+tests_df_boot_LDADD = libbitmap.la libbase.la $(NETTLE_LIBS)
+
 # ---- unit tests of the bitmap core (check)
 
 if HAVE_CHECK
@@ -12,6 +17,7 @@ UNIT_LIBS = libbitmap.la libbase.la $(CHECK_LIBS)
 
 UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-mapfile tests/unit-bitmap \
 	tests/unit-storage tests/unit-handover tests/unit-model tests/unit-writer \
+	tests/unit-crash tests/unit-damage tests/unit-crash-model \
 	tests/stress-recording
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
@@ -48,6 +54,23 @@ tests_unit_model_LDADD = $(UNIT_LIBS)
 tests_unit_writer_SOURCES = tests/unit-writer.c tests/unit.h
 tests_unit_writer_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_writer_LDADD = $(UNIT_LIBS)
+
+# Restarts of the host, and syncs that fail.
+WITH_CRASHES = $(AM_LDFLAGS) -Wl,--wrap=boot_id -Wl,--wrap=fdatasync -Wl,--wrap=fsync
+tests_unit_crash_SOURCES = tests/unit-crash.c tests/unit-crash.h tests/unit-boot.h tests/unit.h
+tests_unit_crash_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_crash_LDADD = $(UNIT_LIBS)
+tests_unit_crash_LDFLAGS = $(WITH_CRASHES) -Wl,--wrap=fcntl
+
+tests_unit_damage_SOURCES = tests/unit-damage.c tests/unit-crash.h tests/unit-boot.h tests/unit.h
+tests_unit_damage_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_damage_LDADD = $(UNIT_LIBS)
+tests_unit_damage_LDFLAGS = $(WITH_CRASHES)
+
+tests_unit_crash_model_SOURCES = tests/unit-crash-model.c tests/unit-boot.h tests/unit.h
+tests_unit_crash_model_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_crash_model_LDADD = $(UNIT_LIBS)
+tests_unit_crash_model_LDFLAGS = $(WITH_CRASHES)
 
 tests_stress_recording_SOURCES = tests/stress-recording.c tests/unit.h
 tests_stress_recording_CFLAGS = $(UNIT_CFLAGS)

@@ -85,7 +85,7 @@ static void bring_to(enum start state)
         OK(txn_begin(disk, &txn, &unit_err));
         txn_find(&txn, "a")->state = RECORD_RECLAIMING;
         txn.changed = true;
-        txn_commit(&txn);
+        OK(txn_commit(&txn, &unit_err));
     }
 }
 
@@ -270,7 +270,7 @@ START_TEST(test_reclaim_resumes)
     OK(txn_begin(disk, &txn, &unit_err));
     txn_find(&txn, "a")->state = RECORD_RECLAIMING;
     txn.changed = true;
-    txn_commit(&txn);
+    OK(txn_commit(&txn, &unit_err));
     mark(2);
     ck_assert_uint_eq(parent_bits("a", one), 4);
     OK(df_bitmap_reclaim(disk, "a", one, &unit_err));

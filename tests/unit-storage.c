@@ -161,9 +161,11 @@ static void fill_up(void)
 /* In a child: the mount must go away again, whatever the asserts say. */
 static void run_full(void)
 {
+    static const uint8_t session[DF_SESSION_BYTES] = "one";
     struct df_bitmap *bitmap = NULL;
     make_disk("vda", GiB);
     OK(df_bitmap_add(disk, "a", 512, 0, &unit_err));
+    OK(df_bitmap_add_frozen(disk, "moved", 512, 0, session, &unit_err));
     OK(df_bitmap_add(disk, "off", 512, DF_BITMAP_DISABLED, &unit_err));
     mark(0, 1);
     fill_up();
@@ -177,11 +179,15 @@ static void run_full(void)
     FAILS(-EINVAL, df_bitmap_open(disk, "a", &bitmap, &unit_err));
     FAILS(-EINVAL, df_bitmap_clear(disk, "a", &unit_err));
     FAILS(-ENOSPC, df_bitmap_add(disk, "b", 512, 0, &unit_err));
+    FAILS(-ENOSPC, df_bitmap_give_up(disk, "moved", session, true, &unit_err));
+    ck_assert(info_of("moved").busy && !info_of("moved").inconsistent);
     OK(df_bitmap_remove(disk, "a", &unit_err));
     FAILS(-ENOSPC, df_disk_create(unit_dir, "vdb", GiB, &unit_err));
     char path[400];
     snprintf(path, sizeof path, "%s/fill", unit_dir);
     ck_assert_int_eq(unlink(path), 0);
+    OK(df_bitmap_give_up(disk, "moved", session, true, &unit_err));
+    ck_assert_uint_eq(count_of("moved"), GiB);
     OK(df_bitmap_add(disk, "a", 512, 0, &unit_err));
     mark(GiB / 2, GiB / 4);
     ck_assert_uint_eq(count_of("a"), GiB / 4);

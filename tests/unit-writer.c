@@ -244,7 +244,7 @@ START_TEST(test_open_before_look)
     }
     txn.fence = _i ? DISK_EPOCH_FENCED : 0;
     txn.changed = true;
-    txn_commit(&txn);
+    OK(txn_commit(&txn, &unit_err));
     pthread_join(thread, NULL);
     ck_assert_uint_eq(open, 1);
     ck_assert_int_eq(result, _i ? -EROFS : 0);

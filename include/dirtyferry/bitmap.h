@@ -61,7 +61,10 @@ struct df_writer;
  */
 int df_disk_create(const char *state_dir, const char *name, uint64_t size, struct df_error *err);
 
-/* Remove a disk and all its bitmaps.  -EBUSY while a session moves one of them. */
+/*
+ * Remove a disk and all its bitmaps.  -EBUSY while a session moves one of them
+ * or a program has a writer.  A damaged disk can be removed, too.
+ */
 int df_disk_remove(const char *state_dir, const char *name, struct df_error *err);
 
 /*
@@ -71,6 +74,10 @@ int df_disk_remove(const char *state_dir, const char *name, struct df_error *err
 int df_disk_list(const char *state_dir, int (*each)(void *opaque, const char *name),
                  void *opaque, struct df_error *err);
 
+/*
+ * The first open after a restart of the host says which bitmaps are still good,
+ * see df_disk_flush().  -EPROTO: the disk's files are damaged, remove it.
+ */
 int df_disk_open(const char *state_dir, const char *name, struct df_disk **disk, struct df_error *err);
 void df_disk_close(struct df_disk **disk);
 
@@ -102,12 +109,26 @@ int df_disk_unfence(struct df_disk *disk, struct df_error *err);
  */
 unsigned df_disk_open_sections(struct df_disk *disk);
 
+/*
+ * Close the disk cleanly: all that persistent bitmaps and bitmaps of sessions
+ * hold goes to stable storage, and then the note that it is there.  A program
+ * calls it when it has freed its last writer and before df_disk_close().
+ * -EBUSY, and nothing is done, while a living process has a writer: that one
+ * will call it when it leaves.  The next change takes the note back, so it may
+ * be called at any time and as often as one likes.
+ *
+ * Without it nothing is lost as long as the host runs, whatever processes die.
+ * After a restart of the host a bitmap is `inconsistent` unless the disk was
+ * closed cleanly and the bitmap is persistent (or a session owns it).
+ */
+int df_disk_flush(struct df_disk *disk, struct df_error *err);
+
 /* ---------------------------------------------------------------- bitmaps */
 
 /* How a bitmap is made; both flags as in QEMU's block-dirty-bitmap-add. */
 enum df_bitmap_flags {
     DF_BITMAP_DISABLED   = 1u << 0,     /* does not record until enabled */
-    DF_BITMAP_PERSISTENT = 1u << 1,     /* shall outlive a clean stop */
+    DF_BITMAP_PERSISTENT = 1u << 1,     /* outlives a clean stop of the host, see df_disk_flush() */
 };
 
 /* What a bitmap is, in the words that QEMU shows to its users. */
@@ -252,6 +273,12 @@ int df_disk_mark(struct df_disk *disk, uint64_t offset, uint64_t length, struct 
  * abdicate   the parent's bits are dropped, the child is the bitmap.
  * reclaim    the parent records in place of the child and takes its bits;
  *            time in proportion to the child's dirty part; not busy any more.
+ * give_up    reclaim where the source's bits did not all arrive and will not:
+ *            the bitmap says inconsistent, or with `all_dirty` every bit of it
+ *            is set and it can be used (the next backup copies all).  -ENOSPC
+ *            if the bits cannot be stored; the bitmap is then as it was, but
+ *            for bits of the parent.  Nothing to do for a bitmap that is not
+ *            busy or not there.
  */
 int df_bitmap_take(struct df_disk *disk, const char *name,
                    const uint8_t session[DF_SESSION_BYTES], struct df_error *err);
@@ -269,6 +296,8 @@ int df_bitmap_abdicate(struct df_disk *disk, const char *name,
                        const uint8_t session[DF_SESSION_BYTES], struct df_error *err);
 int df_bitmap_reclaim(struct df_disk *disk, const char *name,
                       const uint8_t session[DF_SESSION_BYTES], struct df_error *err);
+int df_bitmap_give_up(struct df_disk *disk, const char *name,
+                      const uint8_t session[DF_SESSION_BYTES], bool all_dirty, struct df_error *err);
 
 #ifdef __cplusplus
 }

@@ -68,9 +68,7 @@ int df_bitmap_add(struct df_disk *disk, const char *name, uint64_t granularity, 
     int r = txn_begin(disk, &txn, err);
     if (!r)
         r = record_add(&txn, name, granularity, flags, &record, err);
-    if (!r)
-        txn_commit(&txn);
-    return r;
+    return r < 0 ? r : txn_commit(&txn, err);
 }
 
 void record_remove(struct txn *txn, struct record *record)
@@ -100,8 +98,7 @@ static int change(struct df_disk *disk, const char *name, enum permit what,
     if (r < 0)
         return r;
     txn.changed = true;
-    txn_commit(&txn);
-    return 0;
+    return txn_commit(&txn, err);
 }
 
 static int edit_remove(struct txn *txn, struct record *record, struct df_error *err)
@@ -166,8 +163,7 @@ int df_bitmap_set_inconsistent(struct df_disk *disk, const char *name, struct df
         return r;
     txn.changed = !(record->flags & RECORD_INCONSISTENT);
     record->flags |= RECORD_INCONSISTENT;
-    txn_commit(&txn);
-    return 0;
+    return txn_commit(&txn, err);
 }
 
 void disk_set_unrecorded(struct df_disk *disk)
@@ -182,7 +178,7 @@ void disk_set_unrecorded(struct df_disk *disk)
             txn.changed = true;
         }
     }
-    txn_commit(&txn);
+    txn_commit(&txn, NULL);
 }
 
 /* The map of a bitmap that `what` permits to use, and its granularity. */
@@ -224,6 +220,8 @@ int df_bitmap_merge(struct df_disk *disk, const char *target, struct df_disk *so
             r = permit_check(&txn, record, PERMIT_MERGE_INTO, err);
         if (!r)
             r = mapref_get(disk, record->map, record->granularity_shift, &to, err);
+        if (!r)
+            r = disk_unclose(disk, err);
         if (!r && (r = map_merge_scaled(to->map, record->granularity_shift, from->map, from_shift)) < 0)
             error_errno(err, r, "merging bitmap '%s' into '%s' of disk '%s' failed half way", source, target, disk->name);
         mapref_put(disk, &to);

@@ -3,8 +3,9 @@
  * Disks: create, open, list, remove, fence.
  *
  * A disk is born in a directory with a name that no disk can have
- * (".new-..."), and renamed when it is whole: a killed create leaves no half
- * disk.  Removal renames it away first, for the same reason.
+ * (".new-..."), and renamed when it is whole and on stable storage: neither a
+ * killed create nor a crash of the host leaves half a disk.  Removal renames it
+ * away first, for the same reason.
  */
 #include "bitmap/disk.h"
 
@@ -21,7 +22,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-static const char disk_magic[8] = { 'd', 'f', 'd', 'i', 's', 'k', 0, 1 };
+static const char disk_magic[8] = { 'd', 'f', 'd', 'i', 's', 'k', 0, 2 };
 
 uint64_t disk_nbits(const struct df_disk *disk, unsigned granularity_shift)
 {
@@ -61,7 +62,7 @@ static int open_disks(const char *state_dir, bool create, struct df_error *err)
     return fd < 0 ? error_errno(err, fd, "cannot open '%s/disks'", state_dir) : fd;
 }
 
-static int write_fresh(int dirfd, uint64_t size)
+static int write_fresh(int dirfd, uint64_t size, const uint8_t boot[BOOT_ID_BYTES])
 {
     CLEANUP(cleanup_fd) int fd = openat(dirfd, "disk", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0 || ftruncate(fd, sizeof(struct disk_shared)) < 0)
@@ -74,9 +75,12 @@ static int write_fresh(int dirfd, uint64_t size)
         return -errno;
     shared->size = size;
     shared->tables[0].next_map = 1;
+    table_seal(&shared->tables[0], 0, 0);
+    memcpy(shared->boot, boot, BOOT_ID_BYTES);
     memcpy(shared->magic, disk_magic, sizeof disk_magic);
     munmap(shared, sizeof *shared);
-    return 0;
+    int r = sync_file(fd);
+    return r < 0 ? r : sync_directory(dirfd);
 }
 
 static void remove_tree(int disks, const char *name)
@@ -95,7 +99,10 @@ static void remove_tree(int disks, const char *name)
 
 int df_disk_create(const char *state_dir, const char *name, uint64_t size, struct df_error *err)
 {
+    uint8_t boot[BOOT_ID_BYTES];
     int r = check_name(name, err);
+    if (!r)
+        r = boot_id(boot, err);
     if (r < 0)
         return r;
     if (size < 1 || size > DF_DISK_SIZE_MAX)
@@ -108,9 +115,11 @@ int df_disk_create(const char *state_dir, const char *name, uint64_t size, struc
     if (mkdirat(disks, fresh, 0700) < 0)
         return error_errno(err, -errno, "cannot create disk '%s' in '%s'", name, state_dir);
     CLEANUP(cleanup_fd) int dirfd = open_dir_at(disks, fresh);
-    r = dirfd < 0 ? dirfd : write_fresh(dirfd, size);
+    r = dirfd < 0 ? dirfd : write_fresh(dirfd, size, boot);
     if (!r && renameat2(disks, fresh, disks, name, RENAME_NOREPLACE) < 0)
         r = -errno;
+    if (!r)
+        sync_directory(disks);      /* the disk is there, whatever this says; df_disk_flush() asks again */
     if (r < 0)
         remove_tree(disks, fresh);
     if (r == -EEXIST)
@@ -140,13 +149,16 @@ int df_disk_list(const char *state_dir, int (*each)(void *opaque, const char *na
     return r;
 }
 
+/* -EPROTO: the files are no disk of this version, whatever they were; they can be removed. */
 static int attach(struct df_disk *disk, struct df_error *err)
 {
     struct stat st;
+    if (disk->fd < 0)
+        return error_set(err, -EPROTO, "the directory of disk '%s' has no file 'disk' in it: it is damaged, remove the disk and add it anew", disk->name);
     if (fstat(disk->fd, &st) < 0)
         return error_errno(err, -errno, "cannot look at disk '%s'", disk->name);
     if (!S_ISREG(st.st_mode) || st.st_size != sizeof(struct disk_shared))
-        return error_set(err, -EPROTO, "the file of disk '%s' has %" PRIu64 " bytes, not %zu: it is damaged or of another version",
+        return error_set(err, -EPROTO, "the file of disk '%s' has %" PRIu64 " bytes, not %zu: it is damaged or of another version, remove the disk and add it anew",
                          disk->name, (uint64_t)st.st_size, sizeof(struct disk_shared));
     disk->shared = mmap(NULL, sizeof *disk->shared, PROT_READ | PROT_WRITE, MAP_SHARED, disk->fd, 0);
     if (disk->shared == MAP_FAILED) {
@@ -155,11 +167,12 @@ static int attach(struct df_disk *disk, struct df_error *err)
     }
     disk->size = disk->shared->size;
     if (memcmp(disk->shared->magic, disk_magic, sizeof disk_magic) || disk->size < 1 || disk->size > DF_DISK_SIZE_MAX)
-        return error_set(err, -EPROTO, "the file of disk '%s' does not begin like one: it is damaged or of another version", disk->name);
-    return 0;
+        return error_set(err, -EPROTO, "the file of disk '%s' does not begin like one: it is damaged or of another version, remove the disk and add it anew", disk->name);
+    return disk_check_boot(disk, err);
 }
 
-int df_disk_open(const char *state_dir, const char *name, struct df_disk **out, struct df_error *err)
+/* The directory and, if it is there, the file in it. */
+static int open_files(const char *state_dir, const char *name, struct df_disk **out, struct df_error *err)
 {
     int r = check_name(name, err);
     if (r < 0)
@@ -180,9 +193,18 @@ int df_disk_open(const char *state_dir, const char *name, struct df_disk **out, 
         disk->fd = openat(disk->dirfd, "disk", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (disk->dirfd == -ENOENT)
         return error_set(err, -ENOENT, "there is no disk '%s'", name);
-    if (disk->fd < 0)
+    if (disk->fd < 0 && (disk->dirfd < 0 || errno != ENOENT))
         return error_errno(err, disk->dirfd < 0 ? disk->dirfd : -errno, "cannot open disk '%s'", name);
-    r = attach(disk, err);
+    *out = steal(&disk);
+    return 0;
+}
+
+int df_disk_open(const char *state_dir, const char *name, struct df_disk **out, struct df_error *err)
+{
+    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
+    int r = open_files(state_dir, name, &disk, err);
+    if (!r)
+        r = attach(disk, err);
     if (r < 0)
         return r;
     *out = steal(&disk);
@@ -207,19 +229,24 @@ void df_disk_close(struct df_disk **diskp)
 int df_disk_remove(const char *state_dir, const char *name, struct df_error *err)
 {
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    int r = df_disk_open(state_dir, name, &disk, err);
+    int r = open_files(state_dir, name, &disk, err);
     if (r < 0)
         return r;
     CLEANUP(cleanup_fd) int disks = open_disks(state_dir, false, err);
     if (disks < 0)
         return disks;
-    CLEANUP(txn_abort) struct txn txn;
-    r = txn_begin(disk, &txn, err);
-    for (uint32_t i = 0; !r && i < txn.table->nrecords; i++)
+    struct df_error damage;
+    CLEANUP(txn_abort) struct txn txn = { 0 };
+    r = attach(disk, &damage);
+    if (r == -EPROTO)       /* there is no table, and nothing to move */
+        r = 0;
+    else
+        r = r < 0 ? error_set(err, r, "%s", damage.message) : txn_begin(disk, &txn, err);
+    for (uint32_t i = 0; !r && txn.table && i < txn.table->nrecords; i++)
         if (txn.table->records[i].state != RECORD_IDLE)
             r = error_set(err, -EBUSY, "disk '%s' cannot be removed: a session is moving its bitmap '%s'; cancel it or wait for it",
                           name, txn.table->records[i].name);
-    if (!r && section_in_use(disk))
+    if (!r && disk->fd >= 0 && section_in_use(disk))
         r = error_set(err, -EBUSY, "disk '%s' cannot be removed: a program has it open for writing; stop that first", name);
     if (r < 0)
         return r;
@@ -254,8 +281,7 @@ static int set_fence(struct df_disk *disk, uint64_t fence, struct df_error *err)
         return r;
     txn.changed = txn.fence != fence;
     txn.fence = fence;
-    txn_commit(&txn);
-    return 0;
+    return txn_commit(&txn, err);
 }
 
 int df_disk_fence(struct df_disk *disk, struct df_error *err)

@@ -14,6 +14,7 @@
  *    tables in force.  Writers look at this one word.
  *  - A section slot is written by the process that holds the lock on the slot's
  *    byte; the kernel drops that lock too, which is how the dead are told.
+ *  - `closed` is changed under the file lock (sync.c), `boot` too (crash.c).
  *
  * Lock order: disk->mutex (this process) before the file lock (all processes).
  * Writers take neither, except to map a bitmap that they have not seen yet.
@@ -27,6 +28,7 @@
 
 #include <dirtyferry/bitmap.h>
 
+#include "base/boot.h"
 #include "bitmap/map.h"
 
 /* ------------------------------------------------------ the shared file */
@@ -52,9 +54,13 @@ struct record {
     char name[DF_BITMAP_NAME_MAX + 1];
 };
 
+/* A host that crashes may leave half a table: hence `checksum`, over all that is behind it and in use. */
 struct table {
+    uint64_t checksum;          /* XXH3-64 */
+    uint64_t number;            /* of the transaction that made it */
     uint64_t next_map;
     uint32_t nrecords;
+    uint32_t fence;             /* the epoch's bit, once more */
     struct record records[DF_DISK_BITMAPS];
 };
 
@@ -67,16 +73,27 @@ struct active {
     } maps[DF_DISK_BITMAPS];
 };
 
+enum section_state { SECTION_CLOSED, SECTION_ASKS, SECTION_ADMITTED };
+
 struct section {
-    alignas(64) _Atomic uint64_t open;      /* 1 from begin to end */
+    alignas(64) _Atomic uint64_t open;      /* enum section_state; not CLOSED from begin to end */
     _Atomic uint64_t offset, length;        /* valid while open */
 };
 
 #define DISK_EPOCH_FENCED UINT64_C(1)
 
+/* Whether all that must outlive the host is on stable storage; see sync.c. */
+enum disk_closed {
+    DISK_OPEN,              /* no; and stable storage does not say CLOSED either */
+    DISK_CLOSED,            /* yes, and nothing has changed since */
+    DISK_UNSURE,            /* no; stable storage may say CLOSED: lock before any change */
+};
+
 struct disk_shared {
-    char magic[8];
+    char magic[8];          /* the last byte is the version */
     uint64_t size;
+    _Atomic uint64_t boot[BOOT_ID_BYTES / 8];   /* the boot of the host that the rest was judged in; [1] is stored last */
+    _Atomic uint32_t closed;                    /* enum disk_closed */
     alignas(64) _Atomic uint64_t epoch;
     alignas(64) _Atomic uint64_t nsections; /* slots in use are below this */
     alignas(64) struct active active[2];
@@ -126,15 +143,28 @@ struct txn {
     uint64_t created[2], dropped[2];    /* map files to unlink on abort, on commit */
 };
 
-/* Takes mutex and file lock.  Ends by txn_commit, or txn_abort (also as CLEANUP: a no-op after commit). */
+/*
+ * Takes mutex and file lock.  Ends by txn_commit, or txn_abort (also as
+ * CLEANUP: a no-op after commit).  A commit that fails has aborted; it can fail
+ * only as the first change after a clean close (disk_unclose).
+ */
 int txn_begin(struct df_disk *disk, struct txn *txn, struct df_error *err);
 int txn_create_map(struct txn *txn, unsigned granularity_shift, uint64_t *id, struct df_error *err);
 void txn_drop_map(struct txn *txn, uint64_t id);
-void txn_commit(struct txn *txn);
+int txn_commit(struct txn *txn, struct df_error *err);
 void txn_abort(struct txn *txn);
 struct record *txn_find(const struct txn *txn, const char *name);
 /* The same, with the error. */
 int txn_get(const struct txn *txn, const char *name, struct record **record, struct df_error *err);
+
+/* The parts of the above, for crash.c.  Callers hold mutex and file lock, and go on holding them. */
+void txn_start(struct df_disk *disk, struct txn *txn);
+void txn_fill(struct txn *txn);         /* make what was edited complete ... */
+void txn_publish(struct txn *txn);      /* ... and put it in force */
+
+/* Number, fence and checksum of a table that is complete, and whether they are right. */
+void table_seal(struct table *table, uint64_t number, uint64_t fence);
+bool table_is_whole(const struct table *table);
 
 /* bitmap.c: add a bitmap to, remove one from, the table under edit. */
 int record_add(struct txn *txn, const char *name, uint64_t granularity, unsigned flags, struct record **record, struct df_error *err);
@@ -155,8 +185,10 @@ int disk_mark_locked(struct df_disk *disk, uint64_t offset, uint64_t length);
 
 int section_claim(struct df_disk *disk, unsigned *slot, struct df_error *err);
 void section_release(struct df_disk *disk, unsigned slot);
-/* Does a living process hold a slot? */
+/* Does a living process hold a slot?  Looks at the locks only, not into the file. */
 bool section_in_use(const struct df_disk *disk);
+/* Close all sections that the dead left, when section_in_use() says no.  Callers hold the file lock too. */
+int section_reap_all(struct df_disk *disk);
 
 /* Every bitmap that records becomes inconsistent: a write could not be recorded. */
 void disk_set_unrecorded(struct df_disk *disk);
@@ -170,5 +202,28 @@ int disk_get_map(struct df_disk *disk, const char *bitmap, const uint8_t session
 void disk_put_map(struct df_disk *disk, struct map_ref **ref);
 /* A bitmap's map whatever its state, to show its count. */
 int disk_peek_map(struct df_disk *disk, const char *bitmap, struct map_ref **ref);
+
+/* ---- crash.c: callers have just mapped the disk */
+
+/* If the host was restarted since the disk was last attached: judge what is left.  -EPROTO: nothing. */
+int disk_check_boot(struct df_disk *disk, struct df_error *err);
+
+/* ---- sync.c: what is on stable storage */
+
+/*
+ * To be called before each change of the table or of a map, by who holds mutex
+ * and file lock: the note that the disk was closed cleanly is gone from stable
+ * storage when it returns.  One load while the disk is open, as it is from the
+ * first change after a clean close on.  Who fills the frozen parent of his
+ * session need not call it: such a parent is worth nothing before a commit.
+ */
+int disk_unclose(struct df_disk *disk, struct df_error *err);
+int sync_file(int fd);          /* fdatasync(2), but for files that cannot */
+int sync_directory(int fd);
+
+/* The table as it is now, the fence, and the directory's entries. */
+int disk_sync(struct df_disk *disk, struct df_error *err);
+/* A bitmap's map, and its child's, whatever its state. */
+int disk_sync_map(struct df_disk *disk, const char *bitmap, struct df_error *err);
 
 #endif

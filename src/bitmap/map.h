@@ -84,6 +84,8 @@ int map_set_alone(struct map *map, uint64_t first_bit, uint64_t nbits);
 int map_write(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t nbytes);
 /* The same with zeroes. */
 int map_write_zeroes(struct map *map, uint64_t offset, uint64_t nbytes);
+/* All bits are set.  Others may set bits meanwhile; the words are the same whoever comes last. */
+int map_write_ones(struct map *map);
 
 /* ---- iterate.c: looking.  Cost: what is dirty in the range, and the summary. */
 

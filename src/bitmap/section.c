@@ -11,6 +11,7 @@
  * An open slot without a lock is a write that was never acknowledged.  Part of
  * it may be on the disk, and a bitmap may have been cleared since it began: its
  * range is marked once more where writes are recorded now, then it is closed.
+ * A disk that is closed cleanly has none, so this is never its first change.
  */
 #include "bitmap/disk.h"
 
@@ -45,17 +46,43 @@ static bool is_dead(const struct df_disk *disk, unsigned slot)
 static int reap(struct df_disk *disk, unsigned slot)
 {
     struct section *section = &disk->shared->sections[slot];
-    if (!atomic_load_explicit(&section->open, memory_order_acquire))
+    uint64_t state = atomic_load_explicit(&section->open, memory_order_acquire);
+    if (state == SECTION_CLOSED)
         return 0;
     uint64_t offset = atomic_load_explicit(&section->offset, memory_order_relaxed);
     uint64_t length = atomic_load_explicit(&section->length, memory_order_relaxed);
     int r = 0;
-    if (offset < disk->size && length && length <= disk->size - offset)
+    if (state != SECTION_ASKS && offset < disk->size && length && length <= disk->size - offset)
         r = disk_mark_locked(disk, offset, length);
     if (r < 0)      /* it could not be marked: the slot stays open, whoever comes next tries again */
         return r;
-    atomic_store_explicit(&section->open, 0, memory_order_release);
+    atomic_store_explicit(&section->open, SECTION_CLOSED, memory_order_release);
     return 0;
+}
+
+/*
+ * The slot is ours: make it fit to be opened.  The load of `closed` comes
+ * behind the lock of the slot; why that suffices is said in sync.c.
+ */
+static int make_ready(struct df_disk *disk, unsigned slot, struct df_error *err)
+{
+    struct disk_shared *shared = disk->shared;
+    /* seq_cst: whoever fences after this store looks at the slot, whoever fenced before is seen by begin. */
+    uint64_t n = atomic_load_explicit(&shared->nsections, memory_order_seq_cst);
+    while (n <= slot && !atomic_compare_exchange_weak_explicit(&shared->nsections, &n, slot + 1,
+                                                              memory_order_seq_cst, memory_order_seq_cst))
+        ;
+    if (atomic_load_explicit(&shared->closed, memory_order_seq_cst) == DISK_OPEN &&
+        !atomic_load_explicit(&shared->sections[slot].open, memory_order_relaxed))
+        return 0;
+    int r = disk_lock(disk, err);
+    if (r < 0)
+        return r;
+    r = disk_unclose(disk, err);
+    if (!r && (r = reap(disk, slot)) < 0)
+        error_errno(err, r, "cannot record the write of a dead writer of disk '%s'", disk->name);
+    disk_unlock(disk);
+    return r;
 }
 
 int section_claim(struct df_disk *disk, unsigned *slot, struct df_error *err)
@@ -70,26 +97,11 @@ int section_claim(struct df_disk *disk, unsigned *slot, struct df_error *err)
             return error_errno(err, -errno, "cannot claim a writer's slot of disk '%s'", disk->name);
         }
         disk->own_slots[i / 64] |= UINT64_C(1) << (i % 64);
-        if (atomic_load_explicit(&disk->shared->sections[i].open, memory_order_relaxed)) {
-            int r = disk_lock(disk, err);
-            if (r < 0) {
-                section_release(disk, i);
-                return r;
-            }
-            r = reap(disk, i);
-            disk_unlock(disk);
-            if (r < 0) {
-                section_release(disk, i);
-                return error_errno(err, r, "cannot record the write of a dead writer of disk '%s'", disk->name);
-            }
-        }
-        /* seq_cst: whoever fences after this store looks at the slot, whoever fenced before is seen by begin. */
-        uint64_t n = atomic_load_explicit(&disk->shared->nsections, memory_order_seq_cst);
-        while (n <= i && !atomic_compare_exchange_weak_explicit(&disk->shared->nsections, &n, i + 1,
-                                                               memory_order_seq_cst, memory_order_seq_cst))
-            ;
+        int r = make_ready(disk, i, err);
+        if (r < 0)
+            section_release(disk, i);
         *slot = i;
-        return 0;
+        return r;
     }
     return error_set(err, -EMFILE, "disk '%s' has %u writers already, the most that are possible: close some", disk->name, DF_DISK_WRITERS);
 }
@@ -103,21 +115,33 @@ void section_release(struct df_disk *disk, unsigned slot)
 
 bool section_in_use(const struct df_disk *disk)
 {
-    uint64_t n = atomic_load_explicit(&disk->shared->nsections, memory_order_seq_cst);
-    for (unsigned i = 0; i < n && i < DF_DISK_WRITERS; i++)
-        if (!is_dead(disk, i))
+    for (unsigned i = 0; i < DF_DISK_WRITERS / 64; i++)
+        if (disk->own_slots[i])
             return true;
-    return false;
+    struct flock all = slot_lock(0, F_WRLCK);
+    all.l_len = DF_DISK_WRITERS;
+    return fcntl(disk->fd, F_OFD_GETLK, &all) < 0 || all.l_type != F_UNLCK;
+}
+
+static unsigned slots_used(const struct df_disk *disk)
+{
+    uint64_t n = atomic_load_explicit(&disk->shared->nsections, memory_order_seq_cst);
+    return n < DF_DISK_WRITERS ? (unsigned)n : DF_DISK_WRITERS;
+}
+
+int section_reap_all(struct df_disk *disk)
+{
+    int r = 0;
+    for (unsigned i = 0, n = slots_used(disk); !r && i < n; i++)
+        r = reap(disk, i);
+    return r;
 }
 
 unsigned df_disk_open_sections(struct df_disk *disk)
 {
     LOCK_SCOPE(&disk->mutex);
-    uint64_t n = atomic_load_explicit(&disk->shared->nsections, memory_order_seq_cst);
     unsigned open = 0;
-    if (n > DF_DISK_WRITERS)
-        n = DF_DISK_WRITERS;
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0, n = slots_used(disk); i < n; i++) {
         /* seq_cst: pairs with begin, which opens the slot and then looks for the fence. */
         if (!atomic_load_explicit(&disk->shared->sections[i].open, memory_order_seq_cst))
             continue;

@@ -15,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <xxhash.h>
+
 #include "base/error.h"
 
 /* Byte 0 of the lock space is the table's; the slots' bytes are in section.c. */
@@ -43,6 +45,38 @@ static struct table *table_of(const struct df_disk *disk, uint64_t number)
     return &disk->shared->tables[number & 1];
 }
 
+static uint64_t table_checksum(const struct table *table)
+{
+    const char *from = (const char *)&table->number, *to = (const char *)&table->records[table->nrecords];
+    return XXH3_64bits(from, (size_t)(to - from));
+}
+
+void table_seal(struct table *table, uint64_t number, uint64_t fence)
+{
+    table->number = number;
+    table->fence = (uint32_t)fence;
+    table->checksum = table_checksum(table);
+}
+
+bool table_is_whole(const struct table *table)
+{
+    return table->nrecords <= DF_DISK_BITMAPS && table->checksum == table_checksum(table);
+}
+
+/*
+ * All of the table in force is copied, its number and checksum too: as long as
+ * nothing is edited there are two copies, which is what a crash may need.
+ */
+void txn_start(struct df_disk *disk, struct txn *txn)
+{
+    uint64_t epoch = atomic_load_explicit(&disk->shared->epoch, memory_order_acquire);
+    const struct table *now = table_of(disk, epoch >> 1);
+    *txn = (struct txn){ .disk = disk, .table = table_of(disk, (epoch >> 1) + 1), .fence = epoch & DISK_EPOCH_FENCED };
+    uint32_t n = now->nrecords <= DF_DISK_BITMAPS ? now->nrecords : 0;
+    memcpy(txn->table, now, offsetof(struct table, records) + n * sizeof *now->records);
+    txn->table->nrecords = n;
+}
+
 int txn_begin(struct df_disk *disk, struct txn *txn, struct df_error *err)
 {
     *txn = (struct txn){ 0 };
@@ -52,13 +86,7 @@ int txn_begin(struct df_disk *disk, struct txn *txn, struct df_error *err)
         pthread_mutex_unlock(&disk->mutex);
         return r;
     }
-    uint64_t epoch = atomic_load_explicit(&disk->shared->epoch, memory_order_acquire);
-    const struct table *now = table_of(disk, epoch >> 1);
-    *txn = (struct txn){ .disk = disk, .table = table_of(disk, (epoch >> 1) + 1), .fence = epoch & DISK_EPOCH_FENCED };
-    uint32_t n = now->nrecords <= DF_DISK_BITMAPS ? now->nrecords : 0;
-    memcpy(txn->table->records, now->records, n * sizeof *now->records);
-    txn->table->nrecords = n;
-    txn->table->next_map = now->next_map;
+    txn_start(disk, txn);
     return 0;
 }
 
@@ -92,14 +120,15 @@ static uint64_t record_active_map(const struct record *record)
     return 0;
 }
 
-void txn_commit(struct txn *txn)
+static uint64_t next_number(const struct disk_shared *shared)
 {
-    if (!txn->changed) {
-        txn_abort(txn);
-        return;
-    }
+    return (atomic_load_explicit(&shared->epoch, memory_order_relaxed) >> 1) + 1;
+}
+
+void txn_fill(struct txn *txn)
+{
     struct disk_shared *shared = txn->disk->shared;
-    uint64_t number = (atomic_load_explicit(&shared->epoch, memory_order_relaxed) >> 1) + 1;
+    uint64_t number = next_number(shared);
     struct active *active = &shared->active[number & 1];
     uint64_t n = 0;
     atomic_thread_fence(memory_order_release);
@@ -113,8 +142,27 @@ void txn_commit(struct txn *txn)
         n++;
     }
     atomic_store_explicit(&active->n, n, memory_order_relaxed);
-    atomic_store_explicit(&shared->epoch, number << 1 | txn->fence, memory_order_seq_cst);
+    table_seal(txn->table, number, txn->fence);
+}
+
+void txn_publish(struct txn *txn)
+{
+    struct disk_shared *shared = txn->disk->shared;
+    atomic_store_explicit(&shared->epoch, next_number(shared) << 1 | txn->fence, memory_order_seq_cst);
+}
+
+int txn_commit(struct txn *txn, struct df_error *err)
+{
+    /* Before the table has its checksum: a closed disk never has a newer table that is whole (crash.c). */
+    int r = txn->changed ? disk_unclose(txn->disk, err) : 0;
+    if (r < 0 || !txn->changed) {
+        txn_abort(txn);
+        return r;
+    }
+    txn_fill(txn);
+    txn_publish(txn);
     finish(txn, txn->dropped);
+    return 0;
 }
 
 void txn_abort(struct txn *txn)

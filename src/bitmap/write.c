@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 static const uint8_t zeroes[MAP_BLOCK_BYTES];
+static const uint8_t ones[MAP_BLOCK_BYTES] = { [0 ... MAP_BLOCK_BYTES - 1] = 0xff };
 
 static int write_leaf(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t nbytes)
 {
@@ -72,4 +73,14 @@ int map_write_zeroes(struct map *map, uint64_t offset, uint64_t nbytes)
             return r;
     }
     return 0;
+}
+
+int map_write_ones(struct map *map)
+{
+    uint64_t whole = map->nbits / 8;
+    uint8_t last = (uint8_t)((1u << map->nbits % 8) - 1);   /* bits beyond nbits are never set */
+    int r = 0;
+    for (uint64_t at = 0; !r && at < whole; at += MAP_BLOCK_BYTES)
+        r = map_write(map, at, ones, whole - at < MAP_BLOCK_BYTES ? whole - at : MAP_BLOCK_BYTES);
+    return !r && last ? map_write(map, whole, &last, 1) : r;
 }

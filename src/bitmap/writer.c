@@ -2,10 +2,10 @@
 /*
  * The recording of writes: the path that every write of a guest takes.
  *
- * begin   1. open the section (seq_cst store)
+ * begin   1. open the section: it asks (seq_cst store)
  *         2. look at the epoch (seq_cst); fenced: close, refuse
  *         3. mark the range in every active map
- *         4. look again; if the epoch moved, go to 2
+ *         4. look again; if the epoch moved, go to 2; else it is admitted
  * I/O
  * end     5. look once more; if the epoch moved, mark the new active maps
  *         6. close the section (release)
@@ -18,6 +18,9 @@
  *    merger finds the mark, or the writer finds the bump and marks the new map.
  *  - 5: a map that took over between 3 and the I/O gets the mark before the
  *    write is acknowledged.
+ *  - A writer that dies before it is admitted has written nothing, and its bits
+ *    must not appear: the fence may be up and the map on its way already.  So
+ *    the reaper marks the ranges of admitted sections only (section.c).
  *  - 6 is a release that the drain reads with acquire or stronger: when it finds
  *    the section closed, it sees every mark.
  *
@@ -140,12 +143,12 @@ int df_write_begin(struct df_writer *w, uint64_t offset, uint64_t length)
     w->length = length;
     atomic_store_explicit(&w->section->offset, offset, memory_order_relaxed);
     atomic_store_explicit(&w->section->length, length, memory_order_relaxed);
-    atomic_store_explicit(&w->section->open, 1, memory_order_seq_cst);
+    atomic_store_explicit(&w->section->open, SECTION_ASKS, memory_order_seq_cst);
     int r = mark_active(w, true);
-    if (r < 0) {
-        atomic_store_explicit(&w->section->open, 0, memory_order_release);
+    /* Relaxed: whoever reads it in place of ASKS finds this process dead. */
+    atomic_store_explicit(&w->section->open, r < 0 ? SECTION_CLOSED : SECTION_ADMITTED, r < 0 ? memory_order_release : memory_order_relaxed);
+    if (r < 0)
         return r;
-    }
     w->open = true;
     return 0;
 }
@@ -156,7 +159,7 @@ void df_write_end(struct df_writer *w)
         return;
     if (look(w->disk) != w->view.epoch)
         mark_active(w, false);
-    atomic_store_explicit(&w->section->open, 0, memory_order_release);
+    atomic_store_explicit(&w->section->open, SECTION_CLOSED, memory_order_release);
     w->open = false;
 }
 

@@ -13,7 +13,7 @@
  *         prepare                  size of the plugin == size of the disk
  *         pwrite, zero, trim       take a lane, begin, next, end, put the lane back
  *       close                      the lanes of the connection go
- *     unload                       connections that were never closed, keeper, disk
+ *     unload                       connections that were never closed, keeper; close the disk cleanly
  *
  * A lane is a writer and its place in the connection's list of idle ones.  A
  * connection has as many lanes as it ever had writes in flight, at most one
@@ -197,6 +197,14 @@ static int filter_prepare(nbdkit_next *next, void *handle, int readonly)
     return -1;
 }
 
+/* The last one out of all that write to the disk: bitmaps that are persistent then outlive the host. */
+static void close_cleanly(void)
+{
+    struct df_error err;
+    if (disk && df_disk_flush(disk, &err) < 0 && err.code != -EBUSY)
+        nbdkit_error("dirtyferry: %s", err.message);
+}
+
 static void filter_unload(void)
 {
     for (struct connection *c; (c = connections);) {
@@ -204,6 +212,7 @@ static void filter_unload(void)
         connection_free(c);
     }
     df_writer_free(&keeper);
+    close_cleanly();
     df_disk_close(&disk);
     free(state_dir);
     free(disk_name);
