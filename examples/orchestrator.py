@@ -31,7 +31,10 @@ HELD = {"prepare": 5, "pivot": 10, "cancel": 5, "rollback": 5}      # seconds (5
 WAIT_MS = 1000                  # one `wait`; asked again and again
 UNDO = 30                       # seconds to try a cancel or rollback again
 RELEASE = 15                    # seconds for the source to notice that the target is operative
-TARGET_PIVOTED = ("receiving", "merging", "operative")
+PATIENCE = 60                   # seconds that a daemon may be silent after the pivots
+TARGET_PIVOTED = ("receiving", "merging", "operative", "abandoning", "abandoned")      # or may have (6)
+TARGET_FAILED = ("cancelled", "abandoned")                      # ends (6.1)
+SOURCE_FAILED = ("rolled-back", "abandoned")
 
 
 class Failed(Exception):
@@ -212,21 +215,44 @@ def switch_over(source, target, session, bitmaps):
 
 
 def follow(source, target, session, progress):
-    """Wait until the target is operative and the source has let go; the source's last status."""
-    while (status := target.wait(session, "operative", progress=progress))["state"] != "operative":
-        if status["state"] == "cancelled":
-            raise Failed(f"session {session} was cancelled at the target")
+    """Wait until the target is operative and the source has let go; the source's last status.
+
+    A daemon that does not answer may be started again, and goes on then (11.3); a source that is `interrupted` tries
+    by itself until it reaches its target (11.1).  Neither is an error.
+    """
+    silent = None
+    while True:
         try:
-            source.wait(session, "released", tries=1, progress=progress)
+            status = target.wait(session, "operative", progress=progress)
+            if status["state"] == "operative":
+                break
+            if status["state"] in TARGET_FAILED:
+                raise Failed(f"session {session} is {status['state']} at the target: {status.get('message', 'by request')}")
+            status = source.wait(session, "released", tries=1, progress=progress)
+            if status["state"] in SOURCE_FAILED:
+                raise Failed(f"session {session} is {status['state']} at the source: {status.get('message', 'by request')}")
+            silent = None
         except Failed as failed:
-            if failed.code == "not-found":      # it was restarted (11)
-                raise Failed(f"the source has lost session {session}: the bitmaps stay incomplete") from None
+            if failed.code == "not-found":      # its state directory is another one, or it was forgotten
+                raise Failed(f"session {session} is lost: {failed}") from None
+            if failed.code != "no-reply":
+                raise
+            silent = silent or time.monotonic()
+            if time.monotonic() - silent > PATIENCE:
+                raise Failed(f"{failed}; session {session} goes on by itself as soon as it does") from None
     progress.show(status)
     give_up = time.monotonic() + RELEASE
-    while (status := source.wait(session, "released"))["state"] != "released":
+    while True:
+        try:
+            if (status := source.wait(session, "released"))["state"] == "released":
+                return status
+            why = f"the source is still {status['state']}"
+        except Failed as failed:
+            if failed.code != "no-reply":
+                raise
+            why = str(failed)
         if time.monotonic() > give_up:
-            raise Failed(f"session {session} is operative, but the source is still {status['state']}")
-    return status
+            raise Failed(f"session {session} is operative, but {why}")
 
 
 def main():

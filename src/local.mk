@@ -50,12 +50,13 @@ EXTRA_libdirtyferry_la_DEPENDENCIES = $(top_srcdir)/src/dirtyferry.map
 EXTRA_DIST += src/dirtyferry.map
 
 noinst_LTLIBRARIES += libwire.la
-libwire_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS)
+libwire_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(XXHASH_CFLAGS)
 libwire_la_SOURCES = \
 	src/base/bits.h src/wire/limits.h \
 	src/wire/scan.c src/wire/scan.h src/wire/out.c src/wire/out.h \
 	src/wire/schema.c src/wire/schema.h src/wire/message.c src/wire/message.h \
-	src/wire/frame.c src/wire/frame.h src/wire/encoder.c src/wire/encoder.h
+	src/wire/frame.c src/wire/frame.h src/wire/encoder.c src/wire/encoder.h \
+	src/wire/dump.c src/wire/dumpmap.c src/wire/dump.h
 
 noinst_LTLIBRARIES += libnet.la
 libnet_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS)
@@ -65,14 +66,20 @@ libnet_la_SOURCES = \
 	src/net/events.c src/net/events.h
 
 noinst_LTLIBRARIES += libsession.la
-libsession_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS)
+libsession_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS)
 libsession_la_SOURCES = \
 	src/backend/backend.c src/backend/backend.h src/backend/native.c \
 	src/session/session.h src/session/state.c src/session/state.h \
-	src/session/engine.c src/session/report.c \
+	src/session/engine.c src/session/sessions.c src/session/report.c \
+	src/session/journal.c src/session/journal.h src/session/recover.c \
+	src/session/keep.c src/session/keep.h src/session/durable.c \
 	src/session/source.c src/session/source.h src/session/prepare.c \
-	src/session/pivot.c src/session/seal.c src/session/lease.c src/session/worker.c src/session/worker.h \
-	src/session/target.c src/session/receive.c src/session/receive.h \
+	src/session/pivot.c src/session/lease.c src/session/worker.c src/session/worker.h \
+	src/session/seal.c src/session/attempt.c src/session/link.c \
+	src/session/dump.c src/session/dump.h src/session/stilled.c src/session/snapshot.c \
+	src/session/target.c src/session/target.h src/session/incoming.c src/session/intake.c \
+	src/session/load.c src/session/fromdump.c \
+	src/session/receive.c src/session/receive.h \
 	src/session/fill.c src/session/fill.h
 
 # In the order in which they need each other.
@@ -92,5 +99,6 @@ dirtyferry_LDADD = $(ENGINE_LIBS) $(JANSSON_LIBS)
 dirtyferry_SOURCES = \
 	src/cli/cli.h src/cli/main.c src/cli/common.c \
 	src/cli/disk.c src/cli/bitmap.c src/cli/export.c \
-	src/cli/plan.c src/cli/migrate.c src/cli/steps.c src/cli/progress.c \
-	src/cli/worker.c src/cli/watch.c
+	src/cli/plan.c src/cli/pivot.c src/cli/migrate.c src/cli/steps.c src/cli/await.c \
+	src/cli/resume.c src/cli/dump.c src/cli/load.c src/cli/output.c \
+	src/cli/status.c src/cli/progress.c src/cli/worker.c src/cli/watch.c

@@ -51,6 +51,7 @@ cleanup()
         kill -9 "$pid" 2>/dev/null || :
         wait "$pid" 2>/dev/null || :
     done
+    ! declare -F at_exit >/dev/null || at_exit || :     # a script may have one
     rm -rf "$dir"
     exit "$status"
 }

@@ -62,6 +62,19 @@ session=$("$dirtyferry" prepare vdb/daily --from "${control[a]}" --to "${control
 check "d.keys() >= $status and d['state'] == 'rolled-back'" a --json rollback "$session"
 check "d.keys() >= {'session', 'state', 'pivot_us', 'operative_ms', 'frames', 'bytes', 'resent_frames', 'bitmaps'} and d['state'] == 'operative' and len(d['bitmaps']) == 2 and d['operative_ms'] * 1000 >= d['pivot_us'] > 0 and d['frames'] > 0" \
     migrate vdb
+# ---- dumps, and what is left to do when the link is gone
+check 'd == {}' a --json disk writable vdb
+check 'd == {}' a --json bitmap add vdb hourly
+check 'd == {}' a --json bitmap mark vdb 1M 1M
+check "d.keys() >= {'file', 'session', 'epoch', 'bytes', 'blocks', 'bitmaps'} and d['file'] == '$dir/dump' and d['bitmaps'][0].keys() >= {'disk', 'bitmap', 'size', 'granularity'}" \
+    a --json dump vdb/hourly "$dir/dump"
+check "d.keys() >= $status and d['state'] == 'operative' and d['session'] == '$(field session "$(cat "$dir/stdout")")'" b --json load "$dir/dump"
+check 'd == {}' b --json bitmap remove vdb hourly
+session=$("$dirtyferry" prepare vdb/hourly --from "${control[a]}" --to "${control[b]}" --workers 0)
+check "d.keys() >= $status | {'link'} and d['state'] == 'prepared' and d['link'] == 'up'" a --json resume "$session"
+"$dirtyferry" pivot "$session" --from "${control[a]}" --to "${control[b]}" >/dev/null
+check "d['session'] == '$session' and d['epoch'] == 1 and d['blocks'] >= 3" "$dirtyferry" --json dump "$session" "$dir/dump" --from "${control[a]}"
+check "d.keys() >= $status and d['state'] == 'abandoned'" "$dirtyferry" --json abandon "$session" --to "${control[b]}" --all-dirty
 refuse 1 "no disk 'none'" -- a --json bitmap list none
 
 # ---- help: on stdout, status 0, the options that there are
@@ -77,7 +90,7 @@ help()      # "COMMAND" WORD...
         grep -q -e "$word" "$dir/stdout" || fail "'$command --help' does not name $word"
     done
 }
-help "" disk bitmap migrate prepare pivot wait status cancel rollback worker watch --json --connect -c DIRTYFERRY_CONNECT 'Exit status'
+help "" disk bitmap migrate prepare pivot wait status cancel rollback resume abandon dump load worker watch --json --connect -c DIRTYFERRY_CONNECT 'Exit status'
 help disk add list remove writable --size
 for word in add list remove writable; do
     help "disk $word" --size
@@ -93,6 +106,10 @@ help "wait" SESSION --to
 help status SESSION
 help cancel SESSION --from --to
 help rollback SESSION --from
+help resume SESSION --from --to
+help abandon SESSION --to --all-dirty
+help dump SESSION DISK/BITMAP FILE --from
+help load FILE --to
 help worker SESSION
 help watch SESSION
 "$dirtyferryd" --help >"$dir/stdout" 2>"$dir/stderr" || fail "dirtyferryd --help fails"

@@ -43,6 +43,12 @@ done
 for type in $(sed -n 's/^\([a-z-]*\)-request = {$/\1/p' "$src/proto/dirtyferry.cddl"); do
     grep -q "\`$type\`\*\*" "$src/proto/dirtyferry.md" || fail "the message '$type' is not in proto/dirtyferry.md"
 done
+for type in $(sed -n 's/^\([a-z-]*\)-event = {$/\1/p' "$src/proto/dirtyferry.cddl"); do
+    grep -q "^- \`$type\`:" "$src/proto/dirtyferry.md" || fail "the event '$type' is not in proto/dirtyferry.md"
+done
+for field in $(sed -n 's/^  ?* *\([a-z_0-9]*\): .*/\1/p' "$src/proto/dirtyferry.cddl" | sort -u); do
+    grep -q -e "\`$field\`" -e "^| [0-9] | $field |" "$src/proto/dirtyferry.md" || fail "the field '$field' is not in proto/dirtyferry.md"
+done
 for code in $("$dump" errors); do
     grep -q "\`$code\`" "$src/proto/dirtyferry.md" || fail "the error '$code' is not in proto/dirtyferry.md"
 done

@@ -16,6 +16,7 @@
 #include "session/session.h"
 #include "session/state.h"
 #include "wire-sample.h"
+#include "wire/dump.h"
 #include "wire/frame.h"
 
 /* ------------------------------------------------------------------- CDDL */
@@ -33,6 +34,7 @@ static const struct {
     { "disk-list-disks", "disk" },          { "bitmap-merge-sources", "merge-source" }, { "bitmap-list-bitmaps", "bitmap" },
     { "prepare-bitmaps", "moved-bitmap" },  { "prepare-status", "status" },             { "status-bitmaps", "bitmap-status" },
     { "offer-bitmaps", "offered-bitmap" },  { "attempt-missing", "missing-range" },
+    { "dump-header-bitmaps", "dumped-bitmap" }, { "dump-end-bitmaps", "dumped-digests" },
 };
 
 static const char *map_name(const struct field *fields)
@@ -144,6 +146,8 @@ static void dump_cddl(void)
         if (t->reply)
             name_maps(t->name, t->reply);
     }
+    name_maps("dump-header", dump_header_fields);
+    name_maps("dump-end", dump_end_fields);
     for (unsigned i = 0; i < nmaps; i++)
         print_map(maps[i].name, "", NULL, maps[i].fields);
     for (const struct message_type *t = message_types; t->name; t++) {
@@ -152,6 +156,8 @@ static void dump_cddl(void)
             print_map(t->name, "-reply", t->name, t->reply);
     }
     print_frame();
+    print_map("dump-header", "", NULL, dump_header_fields);
+    print_map("dump-end", "", NULL, dump_end_fields);
 }
 
 /* ----------------------------------------------------------------- tables */
@@ -168,14 +174,17 @@ static void dump_limits(void)
         LIMIT(WIRE_CHUNK_BYTES_MIN), LIMIT(WIRE_CHUNK_BYTES), LIMIT(WIRE_CHUNK_BYTES_MAX), LIMIT(WIRE_CHUNKS),
         LIMIT(WIRE_ENVELOPE_BYTES), LIMIT(WIRE_FRAME_CHUNKS), LIMIT(WIRE_HANDLE_MAX), LIMIT(WIRE_EPOCH_MAX),
         LIMIT(WIRE_SESSION_BITMAPS), LIMIT(WIRE_WORKERS), LIMIT(WIRE_SEGMENTS), LIMIT(WIRE_MISSING_RANGES),
-        LIMIT(WIRE_EXTENT_NUMBERS), LIMIT(WIRE_ENDPOINT_BYTES), LIMIT(WIRE_WAIT_MS),
+        LIMIT(WIRE_EXTENT_NUMBERS), LIMIT(WIRE_BLOCK_BYTES), LIMIT(WIRE_ENDPOINT_BYTES), LIMIT(WIRE_WAIT_MS),
+        LIMIT(DUMP_VERSION), LIMIT(DUMP_HEAD_BYTES), LIMIT(DUMP_PAYLOAD_MAX), LIMIT(DUMP_DATA_TARGET), LIMIT(DUMP_CHUNK_BYTES_MAX),
         LIMIT(DF_GRANULARITY_MIN), LIMIT(DF_GRANULARITY_MAX), LIMIT(DF_GRANULARITY_DEFAULT), LIMIT(DF_DISK_SIZE_MAX),
         LIMIT(DF_BITMAP_BITS_MAX), LIMIT(DF_DISK_BITMAPS), LIMIT(DF_DISK_NAME_MAX), LIMIT(DF_BITMAP_NAME_MAX),
         LIMIT(MAP_BLOCK_BYTES), LIMIT(MAP_SEGMENTS),
         LIMIT(SESSIONS_MAX), LIMIT(ENDED_SESSIONS), LIMIT(SERVER_REPLIES),
-        LIMIT(NET_HEARTBEAT_IVL_MS), LIMIT(NET_HEARTBEAT_TIMEOUT_MS),
+        LIMIT(NET_HEARTBEAT_IVL_MS), LIMIT(NET_HEARTBEAT_TIMEOUT_MS), LIMIT(NET_CONNECT_TIMEOUT_MS),
         LIMIT(CLIENT_TRY_MS), LIMIT(CLIENT_TRIES), LIMIT(PEER_TRY_MS), LIMIT(PEER_TRIES),
-        LIMIT(DRAIN_MS), LIMIT(LEASE_MS), LIMIT(LEASE_HOLD_MS), LIMIT(RETRY_MS), LIMIT(RECEIVE_QUIET_MS),
+        LIMIT(DRAIN_MS), LIMIT(LEASE_MS), LIMIT(LEASE_HOLD_MS), LIMIT(WINDOW_BYTES), LIMIT(WINDOW_MS), LIMIT(STALLED_MS),
+        LIMIT(RETRY_MS), LIMIT(RECEIVE_QUIET_MS),
+        LIMIT(BEAT_MS), LIMIT(LINK_LOST_MS), LIMIT(RECONNECT_MS), LIMIT(RECONNECT_MAX_MS), LIMIT(RESUME_MS), LIMIT(DUMP_EXPIRE_MS),
         LIMIT(PROGRESS_MS), LIMIT(SNAPSHOT_MS),
     };
     for (unsigned i = 0; i < sizeof limits / sizeof *limits; i++)

@@ -2,90 +2,14 @@
 /*
  * The golden vectors of proto/vectors: good ones say what they should, and the
  * encoder makes the same bytes; hostile ones are refused for their reason.
+ * Dumps are read as a program reads a file.
  */
 #include <jansson.h>
 
-#include "unit.h"
+#include "vectors.h"
+#include "wire/dump.h"
 #include "wire/encoder.h"
 #include "wire/message.h"
-
-/* ---------------------------------------------------------------- records */
-
-static FILE *file;
-static char line_of[12][60000], *keys[12], *values[12];
-static unsigned nkeys;
-
-static void open_vectors(const char *name)
-{
-    char path[1024];
-    const char *source = getenv("abs_top_srcdir");
-    snprintf(path, sizeof path, "%.900s/proto/vectors/%s", source ? source : ".", name);
-    file = fopen(path, "r");
-    ck_assert_msg(file != NULL, "%s: %s", path, strerror(errno));
-}
-
-/* The next record; false at the end. */
-static bool next_record(void)
-{
-    nkeys = 0;
-    while (nkeys < 12 && fgets(line_of[nkeys], sizeof *line_of, file)) {
-        char *line = line_of[nkeys], *colon = strchr(line, ':');
-        size_t n = strlen(line);
-        ck_assert_msg(n && line[n - 1] == '\n', "a line is too long");
-        line[n - 1] = 0;
-        if (line[0] == '#' || (!line[0] && !nkeys))
-            continue;
-        if (!line[0])
-            break;
-        ck_assert_ptr_nonnull(colon);
-        *colon = 0;
-        keys[nkeys] = line;
-        values[nkeys++] = colon + 1 + (colon[1] == ' ');
-    }
-    return nkeys > 0;
-}
-
-static const char *value_or(const char *key, const char *fallback)
-{
-    for (unsigned i = 0; i < nkeys; i++)
-        if (!strcmp(keys[i], key))
-            return values[i];
-    ck_assert_msg(fallback != NULL, "'%s' is missing", key);
-    return fallback;
-}
-
-static const char *value(const char *key)
-{
-    return value_or(key, NULL);
-}
-
-static uint64_t number(const char *key)
-{
-    return strtoull(value(key), NULL, 10);
-}
-
-/* `96 01 55*100`: the bytes of exactly that length; free() them. */
-static uint8_t *bytes_of(const char *text, size_t *n)
-{
-    uint8_t *bytes = malloc(3 << 20);
-    *n = 0;
-    while (*text) {
-        unsigned byte;
-        if (*text == ' ') {
-            text++;
-            continue;
-        }
-        ck_assert_int_eq(sscanf(text, "%2x", &byte), 1);
-        text += 2;
-        uint64_t times = 1;
-        if (*text == '*')
-            times = strtoull(text + 1, (char **)&text, 10);
-        ck_assert_uint_le(*n + times, 3 << 20);
-        memset(bytes + *n, (int)byte, times);
-        *n += times;
-    }
-    return realloc(bytes, *n ? *n : 1);
-}
 
 /* ----------------------------------------------------------------- frames */
 
@@ -302,12 +226,151 @@ START_TEST(hostile_ones)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ dumps */
+
+/* The set bits of the record's `runsN`, compared with those that the frames say; both as bytes. */
+struct picture {
+    uint8_t *said, *got;
+    size_t nbytes;
+};
+
+static void draw(const struct dump_header *h, struct picture pictures[WIRE_SESSION_BITMAPS])
+{
+    for (size_t i = 0; i < h->nbitmaps; i++) {
+        uint64_t nbits = dump_chunking(h, i).nbits, n = nbits / 8 + 1;
+        char key[32];
+        snprintf(key, sizeof key, "runs%zu", i + 1);
+        pictures[i] = (struct picture){ calloc(1, n), calloc(1, n), n };
+        for (const char *at = value(key); *at; at += *at == ' ') {
+            uint64_t first = strtoull(at, (char **)&at, 10), len = strtoull(at + 1, (char **)&at, 10);
+            for (; len; len--, first++)
+                pictures[i].said[first / 8] |= (uint8_t)(1 << (first % 8));
+        }
+    }
+}
+
+static void draw_frame(const struct dump_header *h, const struct frame *f, struct picture *p)
+{
+    struct chunking c = dump_chunking(h, f->handle - 1u);
+    uint64_t base = f->first * chunk_bits(&c), first, len;
+    if (f->encoding == FRAME_RAW) {
+        memcpy(p->got + base / 8, f->payload, f->nbytes);
+        return;
+    }
+    struct frame_runs runs;
+    frame_runs_begin(&runs, f, &c);
+    while (frame_runs_next(&runs, &first, &len))
+        for (uint64_t bit = base + first; len; len--, bit++)
+            p->got[bit / 8] |= (uint8_t)(1 << (bit % 8));
+}
+
+static void compare_header(const struct dump_header *h)
+{
+    json_t *said = json_loads(value("header"), 0, NULL), *bitmaps = json_object_get(said, "bitmaps");
+    ck_assert_ptr_nonnull(said);
+    ck_assert_uint_eq(h->id, (uint64_t)json_integer_value(json_object_get(said, "id")));
+    ck_assert_str_eq(h->content == DUMP_SESSION ? "session" : "bitmap", json_string_value(json_object_get(said, "content")));
+    ck_assert_str_eq(h->session, json_string_value(json_object_get(said, "session")));
+    ck_assert_uint_eq(h->epoch, (uint64_t)json_integer_value(json_object_get(said, "epoch")));
+    ck_assert_uint_eq(h->chunk_bytes, (uint64_t)json_integer_value(json_object_get(said, "chunk_size")));
+    ck_assert_uint_eq(h->nbitmaps, json_array_size(bitmaps));
+    for (size_t i = 0; i < h->nbitmaps; i++) {
+        json_t *b = json_array_get(bitmaps, i);
+        ck_assert_str_eq(h->bitmaps[i].disk, json_string_value(json_object_get(b, "disk")));
+        ck_assert_str_eq(h->bitmaps[i].name, json_string_value(json_object_get(b, "bitmap")));
+        ck_assert_uint_eq(h->bitmaps[i].size, (uint64_t)json_integer_value(json_object_get(b, "size")));
+        ck_assert_uint_eq(h->bitmaps[i].granularity, (uint64_t)json_integer_value(json_object_get(b, "granularity")));
+        ck_assert(h->bitmaps[i].enabled == json_is_true(json_object_get(b, "enabled")));
+        ck_assert(h->bitmaps[i].persistent == json_is_true(json_object_get(b, "persistent")));
+    }
+    json_decref(said);
+}
+
+/* As a program reads a file: a head, then as much as it says. */
+static int feed(struct dump_checker *c, const uint8_t *bytes, size_t n, struct picture pictures[WIRE_SESSION_BITMAPS])
+{
+    struct dump_place place = { 0 };
+    while (n) {
+        struct dump_head head;
+        size_t have = n < DUMP_HEAD_BYTES ? n : DUMP_HEAD_BYTES;
+        if (dump_checker_head(c, bytes, have, &head, &unit_err) < 0)
+            return -1;
+        have = n < DUMP_HEAD_BYTES + head.nbytes ? n : DUMP_HEAD_BYTES + head.nbytes;
+        if (dump_checker_feed(c, bytes, have, &head, &unit_err) < 0)
+            return -1;
+        if (pictures && head.kind == DUMP_HEADER)
+            draw(&c->header, pictures);
+        if (pictures && head.kind == DUMP_DATA) {
+            struct dump_frames frames;
+            struct frame frame;
+            dump_frames_begin(&frames, &c->header, &place, bytes, have);
+            while (dump_frames_next(&frames, &frame, &unit_err) > 0)
+                draw_frame(&c->header, &frame, &pictures[frame.handle - 1]);
+        }
+        bytes += have;
+        n -= have;
+    }
+    return dump_checker_finish(c, &unit_err);
+}
+
+static void good_dump(struct dump_checker *c, const uint8_t *bytes, size_t n)
+{
+    struct picture pictures[WIRE_SESSION_BITMAPS];
+    ck_assert_msg(feed(c, bytes, n, pictures) == 0, "%s: %s", value("name"), unit_err.message);
+    compare_header(&c->header);
+    for (size_t i = 0; i < c->header.nbitmaps; i++) {
+        ck_assert_msg(!memcmp(pictures[i].said, pictures[i].got, pictures[i].nbytes), "%s: other bits in bitmap %zu", value("name"), i + 1);
+        free(pictures[i].said);
+        free(pictures[i].got);
+    }
+}
+
+/* The header, written by this side, is the same block. */
+static void same_header_block(const struct dump_header *h, const uint8_t *bytes, size_t n)
+{
+    struct dump_block block = { 0 };
+    OK(dump_pack_header(&block, h, &unit_err));
+    ck_assert_uint_le(block.nbytes, n);
+    if (!strstr(value("name"), "later version"))
+        ck_assert_mem_eq(block.bytes, bytes, block.nbytes);
+    dump_block_destroy(&block);
+}
+
+START_TEST(dumps)
+{
+    unsigned good = 0, bad = 0;
+    struct dump_checker *c = malloc(sizeof *c);
+    for (open_vectors("dumps.txt"); next_record();) {
+        size_t n;
+        uint8_t *bytes = bytes_of(value("file"), &n);
+        const char *reason = value_or("reason", "");
+        memset(c, 0, sizeof *c);
+        memset(&unit_err, 0, sizeof unit_err);
+        if (*reason) {
+            int r = feed(c, bytes, n, NULL);
+            ck_assert_msg(r < 0 && strstr(unit_err.message, reason), "%s: '%s', not '%s'", value("name"), r < 0 ? unit_err.message : "accepted", reason);
+            bad++;
+        } else {
+            good_dump(c, bytes, n);
+            same_header_block(&c->header, bytes, n);
+            good++;
+        }
+        free(bytes);
+    }
+    fclose(file);
+    free(c);
+    ck_assert_uint_ge(good, 3);
+    ck_assert_uint_ge(bad, 30);
+}
+END_TEST
+
 static void add_cases(Suite *suite)
 {
     TCase *tc = unit_case(suite, "vectors");
     tcase_add_test(tc, good_frames);
     tcase_add_test(tc, good_messages);
     tcase_add_test(tc, hostile_ones);
+    tcase_add_test(tc, dumps);
 }
 
 UNIT_MAIN("wire-vectors", add_cases)

@@ -7,10 +7,12 @@
 
 It shares nothing with the C code but proto/dirtyferry.md.
 """
+import ctypes
 import json
 import os
 import random
 import sys
+import uuid
 
 try:
     import msgpack
@@ -310,6 +312,113 @@ def to_json(value):
     return [to_json(v) for v in value] if isinstance(value, list) else value
 
 
+# --------------------------------------------------------------------- dumps
+
+def xxh3(data, seed):
+    """By the C library: Python has none of its own, and bootstrap installs that one anyway."""
+    if not hasattr(xxh3, "call"):
+        xxh3.call = ctypes.CDLL("libxxhash.so.0").XXH3_64bits_withSeed
+        xxh3.call.argtypes = ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64
+        xxh3.call.restype = ctypes.c_uint64
+    return xxh3.call(data, len(data), seed)
+
+
+def digests(runs, nbits):
+    """Section 9."""
+    nblocks = (nbits - 1) // 32768 + 1
+    s = 1
+    while -(-nblocks // s) > 1024:
+        s *= 2
+    blocks, sums = {}, [0] * -(-nblocks // s)
+    for first, length in runs:
+        for bit in range(first, first + length):
+            blocks.setdefault(bit // 32768, bytearray(4096))[bit % 32768 // 8] |= 1 << bit % 8
+    for number, content in blocks.items():
+        sums[number // s] = (sums[number // s] + xxh3(bytes(content), number)) % 2**64
+    return b"".join(x.to_bytes(8, "little") for x in sums)
+
+
+def dump_blocks(data):
+    """Kind and payload of each block; the payload of the first tells the id of the others."""
+    at, index, ident, kind = 0, 0, 0, 0
+    while at < len(data):
+        head = data[at:at + 32]
+        if len(head) < 32 or head[:8] != b"DFBLOCK\1" or kind == 3:
+            raise Refused("head")
+        kind, n = (int.from_bytes(head[i:i + 4], "little") for i in (8, 12))
+        payload = data[at + 32:at + 32 + n]
+        if kind not in (1, 2, 3) or (kind == 1) != (index == 0) or not 1 <= n <= 655360 or len(payload) < n:
+            raise Refused("kind or length")
+        if xxh3(head[:24] + payload, ident) != int.from_bytes(head[24:], "little") or int.from_bytes(head[16:24], "little") != index:
+            raise Refused("sum or index")
+        if index == 0:
+            header = unpack(payload, unique)
+            if not isinstance(header, dict) or not is_number(header.get("id"), 2**64 - 1):
+                raise Refused("header")
+            ident = header["id"]
+        yield kind, payload
+        at, index = at + 32 + n, index + 1
+    if kind != 3:
+        raise Refused("no end")
+
+
+def check_header(h):
+    def text(x, most):
+        return isinstance(x, str) and 1 <= len(x.encode("utf-8", "surrogateescape")) <= most and not any(ord(c) < 32 or ord(c) == 127 for c in x)
+
+    def power(x, least, most):
+        return is_number(x, most) and x >= least and not x & (x - 1)
+    try:
+        names = [(b["disk"], b["bitmap"]) for b in h["bitmaps"]]
+        good = h["v"] == 1 and is_number(h["id"], 2**64 - 1) and h["id"] and h["content"] in ("session", "bitmap") and \
+            is_number(h["epoch"], 2**32 - 1 if h["content"] == "session" else 1) and h["epoch"] and uuid.UUID(h["session"]) and len(h["session"]) == 36 and \
+            power(h["chunk_size"], 32, 65536) and 1 <= len(names) <= 64 and len(set(names)) == len(names)
+        for b in h["bitmaps"]:
+            good = good and text(b["disk"], 255) and text(b["bitmap"], 1023) and is_number(b["size"], 2**60) and b["size"] and power(b["granularity"], 512, 2**31) \
+                and nbits_of(b) <= 2**41 and -(-nbits_of(b) // (8 * h["chunk_size"])) < 2**32 and isinstance(b["enabled"], bool) and isinstance(b["persistent"], bool)
+    except (KeyError, TypeError, ValueError):
+        good = False
+    if not good:
+        raise Refused("header")
+
+
+def nbits_of(bitmap):
+    return -(-bitmap["size"] // bitmap["granularity"])
+
+
+def decode_dump(data):
+    """Header, set bits of each bitmap, digests of each bitmap."""
+    header, runs, handle, chunk, number = None, [], 1, 0, 0
+    for kind, payload in dump_blocks(data):
+        if kind == 1:
+            header = unpack(payload, unique)
+            check_header(header)
+            bitmaps, size = header["bitmaps"], header["chunk_size"]
+            runs = [[] for _ in bitmaps]
+        at = 0
+        while kind == 2 and at < len(payload):
+            n = int.from_bytes(payload[at:at + 4], "little")
+            if at + 4 + n > len(payload) or handle > len(bitmaps):
+                raise Refused("length of a frame, or one behind the end")
+            nbits = nbits_of(bitmaps[handle - 1])
+            fields, some = decode_frame(payload[at + 4:at + 4 + n], nbits, size)
+            if fields[:3] != [handle, header["epoch"] % 256, chunk]:
+                raise Refused("handle, epoch or first chunk")
+            runs[handle - 1] += [(8 * size * chunk + first, length) for first, length in some]
+            at, chunk = at + 4 + n, chunk + fields[3]
+            if chunk * 8 * size >= nbits:
+                handle, chunk = handle + 1, 0
+        if kind == 3:
+            end = unpack(payload, unique)
+            if end.get("blocks") != number or handle != len(bitmaps) + 1:
+                raise Refused("number of blocks, or not all chunks")
+            said = [b["digests"] for b in end["bitmaps"]]
+            if [len(x) for x in said] != [8 * min(-(-nbits_of(b) // 32768), 1024) for b in bitmaps]:
+                raise Refused("digests")
+        number += 1
+    return header, [merge(r) for r in runs], said
+
+
 # --------------------------------------------------------------------- check
 
 def check_frames(path):
@@ -356,12 +465,36 @@ def check_hostile(path):
     return number
 
 
+def check_dumps(path):
+    try:
+        xxh3(b"", 0)
+    except OSError as e:
+        print("dumps: not checked: %s" % e)
+        return 0
+    number, good = 0, 0
+    for r in read(path):
+        data = unhex(r["file"])
+        try:
+            header, runs, said = decode_dump(data)
+            assert "reason" not in r, "%s is accepted" % r["name"]
+            assert header == json.loads(r["header"]), r["name"]
+            for i, b in enumerate(header["bitmaps"]):
+                assert runs[i] == merge(runs_of(r["runs%d" % (i + 1)])), (r["name"], i, runs[i])
+                assert said[i] == digests(runs[i], nbits_of(b)), (r["name"], i)
+            good += 1
+        except Refused:
+            assert "reason" in r, r["name"]
+        number += 1
+    assert good >= 3 and number >= 30, (good, number)
+    return number
+
+
 def main():
     command, directory = sys.argv[1:] if len(sys.argv) == 3 else ("check", os.path.join(os.environ.get("abs_top_srcdir", "."), "proto/vectors"))
     if command == "make":
         import vectors_make
         vectors_make.make(directory)
-    for name, check in (("frames", check_frames), ("control", check_control), ("hostile", check_hostile)):
+    for name, check in (("frames", check_frames), ("control", check_control), ("hostile", check_hostile), ("dumps", check_dumps)):
         print("%s: %d vectors are right" % (name, check(os.path.join(directory, name + ".txt"))))
 
 

@@ -93,7 +93,9 @@ def message(name, kind, fields):
     return {"name": name, "kind": kind, "message": v.rehex(msgpack.packb(fields, use_bin_type=True)), "fields": json.dumps(v.to_json(fields), ensure_ascii=False)}
 
 
-STATUS = {"session": U, "role": "target", "state": "receiving", "epoch": 1, "chunks": 2, "chunks_done": 1, "frames": 1, "bytes": 14, "resent_frames": 0}
+STATUS = {"session": U, "role": "target", "state": "receiving", "epoch": 1, "chunks": 2, "chunks_done": 1, "frames": 1, "bytes": 14, "resent_frames": 0, "link": "up"}
+INTERRUPTED = {**STATUS, "role": "source", "state": "interrupted", "peer": "tcp://192.0.2.1:7440", "epoch": 2, "link": "lost", "dump": "/var/lib/dirtyferry/dumps/" + U + ".dump",
+               "message": "no answer"}
 BITMAPS = [{"disk": "vda", "bitmap": "b0", "chunks": 2, "chunks_done": 1}]
 
 
@@ -116,6 +118,25 @@ def control():
     yield m("pivot", "reply", "pivot", status={**STATUS, "bitmaps": BITMAPS})
     yield m("pivot, refused", "reply", "pivot", error={"code": "not-found", "message": "there is no session"})
     yield m("an error with a code that is not known", "reply", "cancel", error={"code": "of-a-later-version", "message": ""})
+    yield m("rollback", "request", "rollback", session=U, role="source")
+    yield m("rollback by force", "request", "rollback", session=U, role="source", force=True)
+    yield m("resume", "request", "resume", session=U)
+    yield m("resume, the target has moved", "request", "resume", session=U, target="tcp://192.0.2.2:7440")
+    yield m("resume", "reply", "resume", status={**INTERRUPTED, "state": "streaming", "link": "up", "bitmaps": [{**BITMAPS[0], "as_disk": "vda", "as_bitmap": "b0"}]})
+    yield m("resume, the target does not answer", "reply", "resume", error={"code": "timeout", "message": "the target does not answer"})
+    yield m("abandon", "request", "abandon", session=U)
+    yield m("abandon, all dirty", "request", "abandon", session=U, all_dirty=True)
+    yield m("abandon", "reply", "abandon", status={**STATUS, "state": "abandoned", "bitmaps": BITMAPS})
+    h = header([bitmap(1 << 30, 65536)])
+    yield m("dump of a session, first block", "request", "dump", dump=ID, session=U, index=0, handle=1, first=0)
+    yield m("dump, the header", "reply", "dump", block=block(1, 0, h), handle=1, first=0)
+    yield m("dump of a session, next block", "request", "dump", dump=ID, session=U, index=1, handle=1, first=0)
+    yield m("dump, data", "reply", "dump", block=block(2, 1, framed(h, 1, 0, 2, [(0, 1), (5, 3), (600, 1)])), handle=2, first=0)
+    yield m("dump, the end", "reply", "dump", block=block(3, 2, end(h, 2, [[(0, 1), (5, 3), (600, 1)]])))
+    yield m("dump of a bitmap, behind the last of 64", "request", "dump", dump=2**64 - 1, disk="vda", bitmap="b0", index=2**64 - 1, handle=65, first=2**32 - 1)
+    yield m("dump, begin again", "reply", "dump", error={"code": "stale", "message": "the dump was given up"})
+    yield m("load", "request", "load", dump=ID, session=U, index=0, block=block(1, 0, h))
+    yield m("load", "reply", "load", status={**STATUS, "state": "operative", "bitmaps": BITMAPS})
     yield m("wait", "request", "wait", session=U, role="target", state="operative", timeout_ms=10000)
     yield m("status of all", "request", "status")
     yield m("status of none", "reply", "status", sessions=[])
@@ -123,15 +144,22 @@ def control():
     yield m("offer", "request", "offer", session=U, chunk_size=1024, bitmaps=[{"disk": "vda", "bitmap": "b0", "size": 1 << 30, "granularity": 65536, "enabled": True, "persistent": False}])
     yield m("offer", "reply", "offer", data="tcp://127.0.0.1:7441", handles=[1])
     yield m("attempt", "request", "attempt", session=U, epoch=2**32 - 1)
-    yield m("attempt", "reply", "attempt", missing=[{"handle": 1, "first": 0, "count": 4294967295}])
+    yield m("attempt", "reply", "attempt", state="receiving", data="tcp://127.0.0.1:7441", bytes=14, missing=[{"handle": 1, "first": 0, "count": 4294967295}])
+    yield m("attempt, nothing is missing", "reply", "attempt", state="operative", data="ipc:///x", bytes=2**64 - 1, missing=[])
+    yield m("heartbeat", "request", "heartbeat", session=U, epoch=3)
+    yield m("heartbeat, the target is behind", "reply", "heartbeat", state="receiving", epoch=2, bytes=0)
+    yield m("heartbeat, the target does not know the session", "reply", "heartbeat", error={"code": "not-found", "message": "there is no session"})
     yield m("seal", "request", "seal", session=U, epoch=1, handle=1, digests=bytes.fromhex("63f007631524039e"))
     yield m("seal with 1024 digests", "request", "seal", session=U, epoch=1, handle=65535, digests=bytes(8192))
     yield m("seal", "reply", "seal", exact=True, missing=0, wrong=0)
     yield m("lease", "request", "lease", session=U, worker="w", lease=3, done=True, frames=1, bytes=14, digests=bytes.fromhex("63f007631524039e"))
     yield m("lease", "reply", "lease", grant="work", lease=3, epoch=1, handle=1, first=0, count=2, chunk_size=1024, nbits=16384, map="/x/map-1", data="tcp://127.0.0.1:7441")
+    yield m("lease, keep", "request", "lease", session=U, worker="w", lease=3, done=False)
+    yield m("lease, stalled", "request", "lease", session=U, worker="w", lease=3, done=False, stalled=True)
     yield m("lease, end", "reply", "lease", grant="end")
     for kind in ("state", "progress", "snapshot"):
         yield m(kind, "event", kind, id=7, seq=7, **STATUS)
+    yield m("link", "event", "link", id=8, seq=8, **INTERRUPTED)
     yield {"name": "integers and texts in their longest forms", "kind": "request", "fields": json.dumps({"v": 1, "type": "hello", "id": 1}),
            "message": "df00000003 d90176 cf0000000000000001 da000474797065 db0000000568656c6c6f a26964 d30000000000000001"}
 
@@ -234,11 +262,158 @@ def hostile():
     yield s("digests of 7 bytes", "'digests' is out of range", "request", type="seal", session=U, epoch=1, handle=1, digests=bytes(7))
     yield s("epoch 0", "'epoch' is out of range", "request", type="attempt", session=U, epoch=0)
     yield s("handles as texts", "an item of a wrong type", "reply", type="offer", data="x", handles=["1"])
-    yield s("missing range of 0 chunks", "'count' is out of range", "reply", type="attempt", missing=[{"handle": 1, "first": 0, "count": 0}])
+    yield s("missing range of 0 chunks", "'count' is out of range", "reply", type="attempt", state="receiving", data="x", bytes=0, missing=[{"handle": 1, "first": 0, "count": 0}])
+    yield s("attempt without the state", "lacks the field 'state'", "reply", type="attempt", data="x", bytes=0, missing=[])
+    yield s("attempt without the data endpoint", "lacks the field 'data'", "reply", type="attempt", state="receiving", bytes=0, missing=[])
+    yield s("heartbeat without an epoch", "lacks the field 'epoch'", "request", type="heartbeat", session=U)
+    yield s("heartbeat of epoch 2^32", "'epoch' is out of range", "request", type="heartbeat", session=U, epoch=2**32)
+    yield s("heartbeat at epoch 0", "'epoch' is out of range", "reply", type="heartbeat", state="receiving", epoch=0, bytes=0)
+    yield s("heartbeat without the bytes", "lacks the field 'bytes'", "reply", type="heartbeat", state="receiving", epoch=1)
+    yield s("heartbeat with an empty state", "'state' is out of range", "reply", type="heartbeat", state="", epoch=1, bytes=0)
+    yield s("link of one letter", "'link' is out of range", "event", type="link", seq=1, **{**INTERRUPTED, "link": "x"})
+    yield s("a dump's path empty", "'dump' is out of range", "event", type="state", seq=1, **{**INTERRUPTED, "dump": ""})
+    yield s("a dump's path as a number", "'dump' is not a text", "event", type="state", seq=1, **{**INTERRUPTED, "dump": 1})
+    yield s("a link event as a request", "is not known here", "request", type="link")
+    yield s("rollback with force as a number", "'force' is not true or false", "request", type="rollback", session=U, role="source", force=1)
+    yield s("resume with an empty target", "'target' is out of range", "request", type="resume", session=U, target="")
+    yield s("resume with a target of 256 bytes", "'target' is out of range", "request", type="resume", session=U, target="x" * 256)
+    yield s("resume of no session", "lacks the field 'session'", "request", type="resume")
+    yield s("abandon with all_dirty as text", "'all_dirty' is not true or false", "request", type="abandon", session=U, all_dirty="yes")
+    yield s("dump 0", "'dump' is out of range", "request", type="dump", dump=0, session=U, index=0, handle=1, first=0)
+    yield s("dump without an index", "lacks the field 'index'", "request", type="dump", dump=1, session=U, handle=1, first=0)
+    yield s("dump, handle 0", "'handle' is out of range", "request", type="dump", dump=1, session=U, index=0, handle=0, first=0)
+    yield s("dump, handle 66", "'handle' is out of range", "request", type="dump", dump=1, session=U, index=1, handle=66, first=0)
+    yield s("dump, chunk 2^32", "'first' is out of range", "request", type="dump", dump=1, session=U, index=1, handle=1, first=2**32)
+    yield s("dump, a block without bytes", "'block' is out of range", "reply", type="dump", block=b"")
+    yield s("dump, a block that is too long", "'block' is out of range", "reply", type="dump", block=bytes(655393))
+    yield s("dump, a block as text", "'block' is not bytes", "reply", type="dump", block="DFBLOCK")
+    yield s("load without a block", "lacks the field 'block'", "request", type="load", dump=1, session=U, index=0)
+    yield s("load of a block that is too long", "'block' is out of range", "request", type="load", dump=1, session=U, index=0, block=bytes(655393))
+    yield s("load of no session", "lacks the field 'session'", "request", type="load", dump=1, index=0, block=b"x")
+    yield s("load with a number for the session", "'session' is not a text", "request", type="load", dump=1, session=7, index=0, block=b"x")
+    yield s("lease, stalled as a number", "'stalled' is not true or false", "request", type="lease", session=U, worker="w", lease=1, stalled=1)
     yield s("error as text", "'error' is not a map", "reply", type="hello", error="no")
 
 
+# --------------------------------------------------------------------- dumps
+
+ID = 0x1122334455667788
+
+
+def block(kind, index, payload, seed=None, magic=b"DFBLOCK\1", nbytes=None):
+    """`payload` is bytes or a map; the sum is right whatever the rest is."""
+    if isinstance(payload, dict):
+        payload = msgpack.packb(payload, use_bin_type=True)
+    head = magic + b"".join(x.to_bytes(n, "little") for x, n in ((kind, 4), (len(payload) if nbytes is None else nbytes, 4), (index, 8)))
+    if seed is None:
+        seed = ID if index else 0
+    return head + v.xxh3(head + payload, seed).to_bytes(8, "little") + payload
+
+
+def header(bitmaps, **fields):
+    return {"v": 1, "id": ID, "content": "session", "session": U, "epoch": 1, "chunk_size": 1024, "bitmaps": bitmaps, **fields}
+
+
+def bitmap(size, granularity, **fields):
+    return {"disk": "vda", "bitmap": "b0", "size": size, "granularity": granularity, "enabled": True, "persistent": False, **fields}
+
+
+def framed(h, handle, first, count, runs, encoding=None):
+    """Length and frame; `runs` from the bitmap's first bit on."""
+    chunk, nbits = h["chunk_size"], v.nbits_of(h["bitmaps"][handle - 1])
+    n, base = v.frame_bits(nbits, chunk, first, count), 8 * chunk * first
+    inside = v.merge([(f - base, length) for f, length in runs if base <= f < base + n])
+    if encoding is None:
+        encoding = v.choose(inside, n, count, chunk)
+    frame = v.pack_frame(handle, h["epoch"] % 256, first, count, encoding, v.payload_of(encoding, inside, n))
+    return len(frame).to_bytes(4, "little") + frame
+
+
+def end(h, index, runs):
+    return {"blocks": index, "bitmaps": [{"digests": v.digests(r, v.nbits_of(b))} for r, b in zip(runs, h["bitmaps"])]}
+
+
+def good_dumps():
+    def good(name, h, runs, data):
+        blocks = [block(1, 0, h)] + [block(2, i + 1, d) for i, d in enumerate(data)]
+        blocks.append(block(3, len(blocks), end(h, len(blocks), runs)))
+        said = {"runs%d" % (i + 1): " ".join("%d+%d" % x for x in r) for i, r in enumerate(runs)}
+        return {"name": name, "header": json.dumps(h, ensure_ascii=False), **said, "file": v.rehex(b"".join(blocks))}
+    h, runs = header([bitmap(1 << 30, 65536)]), [(0, 1), (5, 3), (600, 1)]
+    yield good("example of the document", h, [runs], [framed(h, 1, 0, 2, runs)])
+    h = header([bitmap(1 << 30, 65536)], content="bitmap", chunk_size=65536)
+    yield good("a bitmap that is clean", h, [[]], [framed(h, 1, 0, 1, [])])
+    h = header([bitmap(20480000 - 511, 512, bitmap="früh"), bitmap(1, 1 << 31, disk="vdb", enabled=False, persistent=True)], epoch=300, chunk_size=32)
+    a, b = [(3, 1), (256, 256), (512, 2), (800, 30), (900, 1), (39990, 10)], [(0, 1)]
+    parts = [framed(h, 1, 0, 1, a, v.RAW), framed(h, 1, 1, 1, a), framed(h, 1, 2, 1, a, v.POSITIONS), framed(h, 1, 3, 1, a, v.RUNS),
+             framed(h, 1, 4, 100, a), framed(h, 1, 104, 53, a), framed(h, 2, 0, 1, b)]
+    yield good("all encodings, two bitmaps, epoch 300, seven frames in three blocks", h, [a, b], [b"".join(parts[:4]), parts[4], b"".join(parts[5:])])
+    yield good("a key of a later version", {**h, "later": [1, 2]}, [a, b], [b"".join(parts)])
+
+
+def bad_dumps():
+    h, runs = header([bitmap(1 << 30, 65536)]), [(0, 1), (5, 3), (600, 1)]
+    first, second = framed(h, 1, 0, 1, runs), framed(h, 1, 1, 1, runs)
+    b = [block(1, 0, h), block(2, 1, first), block(2, 2, second), block(3, 3, end(h, 3, [runs]))]
+    whole = b"".join(b)
+    mark = len(b[0]) + len(b[1])    # where block 2 begins
+
+    def bad(name, reason, *parts):
+        return {"name": name, "reason": reason, "file": v.rehex(b"".join(parts))}
+
+    def flip(at, bits=1):
+        return whole[:at] + bytes([whole[at] ^ bits]) + whole[at + 1:]
+    yield bad("empty", "the dump is empty")
+    yield bad("another file", "not a dump", b"QFI\xfb" + bytes(60))
+    yield bad("shorter than a head", "cut off", whole[:20])
+    yield bad("cut off in a payload", "block 2 of the dump is cut off", whole[:mark + 40])
+    yield bad("cut off in a head", "block 2 of the dump is cut off", whole[:mark + 31])
+    yield bad("cut off behind a block", "its end is missing", whole[:mark])
+    yield bad("a bit of the payload flipped", "block 2 of the dump is damaged: its checksum is wrong", flip(mark + 35))
+    yield bad("a bit of the checksum flipped", "block 2 of the dump is damaged: its checksum is wrong", flip(mark + 24))
+    yield bad("a bit of the number flipped", "block 2 of the dump is damaged: its checksum is wrong", flip(mark + 16))
+    yield bad("a bit of the magic flipped", "block 2 of the dump is damaged: it does not begin", flip(mark))
+    yield bad("version 2", "of version 2", block(1, 0, h, magic=b"DFBLOCK\2"), *b[1:])
+    yield bad("version 2 in one block", "block 1 of the dump is damaged: it does not begin", b[0], block(2, 1, first, magic=b"DFBLOCK\2"), *b[2:])
+    yield bad("blocks swapped", "block 1 of the dump is not in its place: block 2", b[0], b[2], b[1], b[3])
+    yield bad("a block twice", "block 2 of the dump is not in its place: block 1", b[0], b[1], *b[1:])
+    yield bad("a block left out", "block 1 of the dump is not in its place: block 2", b[0], *b[2:])
+    yield bad("a block of another dump", "block 1 of the dump is damaged: its checksum is wrong, or it is of another dump", b[0], block(2, 1, first, seed=ID + 1), *b[2:])
+    yield bad("the header of another dump", "block 1 of the dump is damaged: its checksum is wrong, or it is of another dump", block(1, 0, {**h, "id": ID + 1}), *b[1:])
+    yield bad("the header twice", "block 1 of the dump is damaged: it is not of a kind", b[0], *b)
+    yield bad("no header", "block 0 of the dump is damaged: it is not of a kind", *b[1:])
+    yield bad("kind 4", "block 1 of the dump is damaged: it is not of a kind", b[0], block(4, 1, first), *b[2:])
+    yield bad("a byte behind the end", "bytes behind block 3", whole, b"\0")
+    yield bad("two dumps in one file", "bytes behind block 3", whole, whole)
+    yield bad("no payload", "its length is out of range", b[0], block(2, 1, b""))
+    yield bad("a length of 4 GiB", "its length is out of range", b[0], block(2, 1, first, nbytes=2**32 - 1))
+    yield bad("a payload of 655361 bytes", "its length is out of range", b[0], block(2, 1, bytes(655361)))
+    for name, reason, fields in (("v 2", "'v' is out of range", {"v": 2}), ("id 0", "'id' is out of range", {"id": 0}), ("another content", "content 'bitmaps' is not known", {"content": "bitmaps"}),
+                                 ("session is no UUID", "not a UUID", {"session": "x"}), ("epoch 0", "'epoch' is out of range", {"epoch": 0}),
+                                 ("epoch 2 without a session", "epoch 2 is out of range", {"epoch": 2, "content": "bitmap"}),
+                                 ("chunks of 128 KiB", "'chunk_size' is out of range", {"chunk_size": 131072}), ("chunks of 96 bytes", "chunk size 96", {"chunk_size": 96}),
+                                 ("no bitmaps", "'bitmaps' is out of range", {"bitmaps": []}), ("a bitmap twice", "stands twice", {"bitmaps": 2 * h["bitmaps"]}),
+                                 ("granularity 1000", "granularity 1000", {"bitmaps": [bitmap(1 << 30, 1000)]}), ("size 0", "'size' is out of range", {"bitmaps": [bitmap(0, 512)]}),
+                                 ("2^42 bits", "bits: 2199023255552 are possible", {"bitmaps": [bitmap(1 << 51, 512)], "chunk_size": 65536}),
+                                 ("a name with a line break", "a control character", {"bitmaps": [bitmap(1 << 30, 65536, disk="v\nda")]})):
+        yield bad("header: " + name, reason, block(1, 0, {**h, **fields}), *b[1:])
+    yield bad("header: a list", "it is not a map", block(1, 0, b"\x90"))
+    yield bad("a chunk is missing", "chunk 1 of bitmap 1 has not come", b[0], b[1], block(3, 2, end(h, 2, [runs])))
+    yield bad("chunks in the wrong order", "not the next one in order", b[0], block(2, 1, second + first))
+    yield bad("a chunk twice", "not the next one in order", b[0], block(2, 1, first + first))
+    yield bad("a frame behind the last chunk", "behind the last chunk", b[0], block(2, 1, first + second + second))
+    yield bad("a handle that is not there", "not the next one in order", b[0], block(2, 1, first.replace(b"\x96\x01", b"\x96\x02")))
+    yield bad("a frame of another epoch", "another epoch", b[0], block(2, 1, framed({**h, "epoch": 2}, 1, 0, 1, runs)))
+    yield bad("a frame longer than its block", "longer than the block", b[0], block(2, 1, first[:-1]))
+    yield bad("a frame that is not valid", "should be empty", b[0], block(2, 1, bytes.fromhex("09000000 96 01 01 00 02 01 c40100")))
+    yield bad("end: another number of blocks", "4 blocks before it", *b[:3], block(3, 3, {**end(h, 3, [runs]), "blocks": 4}))
+    yield bad("end: digests of two bitmaps", "digests of 2 bitmaps", *b[:3], block(3, 3, {"blocks": 3, "bitmaps": 2 * end(h, 3, [runs])["bitmaps"]}))
+    yield bad("end: two digests for one segment", "16 bytes of digests", *b[:3], block(3, 3, {"blocks": 3, "bitmaps": [{"digests": bytes(16)}]}))
+
+
 def make(directory):
+    write(os.path.join(directory, "dumps.txt"), "#\n# Whole dump files.  Good ones: `header` is the map of block 0 as JSON, `runs1` the set bits of the first bitmap (FIRST+LENGTH), and so on.\n"
+          "# Bad ones: `reason` is part of what this implementation says.\n", list(good_dumps()) + list(bad_dumps()))
     write(os.path.join(directory, "frames.txt"), "#\n# Good frames.  `runs`: the set bits, FIRST+LENGTH from the frame's first bit on, ascending; FIRST+LENGTH/STRIDE*N is N runs,\n"
           "# STRIDE apart.  `chosen`: the encoding is the one that the encoder of section 8 takes.\n", frames())
     write(os.path.join(directory, "control.txt"), "#\n# Good control messages and events.  `fields` is JSON; bytes are {\"bin\": HEX}.\n", control())

@@ -2,7 +2,7 @@
 # The protocol: unit tests of wire, net and the state table, and proto/.
 
 EXTRA_DIST += proto/dirtyferry.md proto/dirtyferry.cddl proto/limits.txt proto/states.txt proto/errors.txt \
-	proto/vectors/frames.txt proto/vectors/control.txt proto/vectors/hostile.txt \
+	proto/vectors/frames.txt proto/vectors/control.txt proto/vectors/hostile.txt proto/vectors/dumps.txt \
 	tests/proto-agrees.sh tests/vectors.py tests/vectors_make.py
 
 check_PROGRAMS += tests/proto-dump
@@ -13,8 +13,8 @@ tests_proto_dump_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS)
 tests_proto_dump_LDADD = $(ENGINE_LIBS)
 
 if HAVE_CHECK
-WIRE_TESTS = tests/unit-wire-scan tests/unit-wire-schema tests/unit-wire-frame tests/unit-wire-vectors \
-	tests/unit-net tests/unit-net-calls tests/unit-state
+WIRE_TESTS = tests/unit-wire-scan tests/unit-wire-schema tests/unit-wire-frame tests/unit-wire-vectors tests/unit-wire-dump \
+	tests/unit-wire-dump-hostile tests/unit-net tests/unit-net-calls tests/unit-state
 check_PROGRAMS += $(WIRE_TESTS)
 TESTS += $(WIRE_TESTS)
 
@@ -33,9 +33,17 @@ tests_unit_wire_frame_SOURCES = tests/unit-wire-frame.c tests/unit.h
 tests_unit_wire_frame_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_wire_frame_LDADD = $(WIRE_LIBS)
 
-tests_unit_wire_vectors_SOURCES = tests/unit-wire-vectors.c tests/unit.h
+tests_unit_wire_vectors_SOURCES = tests/unit-wire-vectors.c tests/vectors.h tests/unit.h
 tests_unit_wire_vectors_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_wire_vectors_LDADD = $(WIRE_LIBS) $(JANSSON_LIBS)
+
+tests_unit_wire_dump_SOURCES = tests/unit-wire-dump.c tests/dump-sample.h tests/unit.h
+tests_unit_wire_dump_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_wire_dump_LDADD = $(WIRE_LIBS)
+
+tests_unit_wire_dump_hostile_SOURCES = tests/unit-wire-dump-hostile.c tests/dump-sample.h tests/unit.h
+tests_unit_wire_dump_hostile_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_wire_dump_hostile_LDADD = $(WIRE_LIBS)
 
 tests_unit_net_SOURCES = tests/unit-net.c tests/unit-net.h tests/unit.h
 tests_unit_net_CFLAGS = $(WIRE_CFLAGS)

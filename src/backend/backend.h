@@ -4,8 +4,9 @@
  * this table asks for; the native one keeps them in shared mappings.
  *
  * One struct backend is one disk, opened by a session.  Every call may be
- * repeated; none blocks for long except `reclaim`, which takes time in
- * proportion to what the child recorded and is called from the receiver thread.
+ * repeated; none blocks for long except `reclaim` and `give_up`, which take time
+ * in proportion to a bitmap and are called from the receiver thread, and the two
+ * that sync.
  */
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H
@@ -39,10 +40,17 @@ struct backend_ops {
     int (*unlock)(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err);
     int (*reclaim)(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err);
 
+    int (*give_up)(struct backend *b, const char *bitmap, const uint8_t *session, bool all_dirty, struct df_error *err);
+
     /* both */
     int (*discard)(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err);
     int (*get_map)(struct backend *b, const char *bitmap, const uint8_t *session, struct backend_map *map, struct df_error *err);
+    /* The same for a bitmap that no session owns and that may be read; it records on. */
+    int (*peek_map)(struct backend *b, const char *bitmap, struct backend_map *map, struct df_error *err);
     void (*put_map)(struct backend *b, struct backend_map *map);
+    /* Make durable: the disk's table; a bitmap's bits.  They take as long as the medium does: for the keeper's thread. */
+    int (*sync)(struct backend *b, struct df_error *err);
+    int (*sync_map)(struct backend *b, const char *bitmap, struct df_error *err);
     void (*close)(struct backend *b);
 };
 

@@ -73,6 +73,21 @@ static int native_reclaim(struct backend *b, const char *bitmap, const uint8_t *
     return df_bitmap_reclaim(disk_of(b), bitmap, session, err);
 }
 
+static int native_give_up(struct backend *b, const char *bitmap, const uint8_t *session, bool all_dirty, struct df_error *err)
+{
+    return df_bitmap_give_up(disk_of(b), bitmap, session, all_dirty, err);
+}
+
+static int native_sync(struct backend *b, struct df_error *err)
+{
+    return disk_sync(disk_of(b), err);
+}
+
+static int native_sync_map(struct backend *b, const char *bitmap, struct df_error *err)
+{
+    return disk_sync_map(disk_of(b), bitmap, err);
+}
+
 static int native_discard(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err)
 {
     return df_bitmap_discard(disk_of(b), bitmap, session, err);
@@ -88,6 +103,22 @@ static int native_get_map(struct backend *b, const char *bitmap, const uint8_t *
     map->map = ref->map;
     map->ref = ref;
     snprintf(map->path, sizeof map->path, "%s/%s", ((struct native *)b)->directory, mapref_file(ref->id, file));
+    return 0;
+}
+
+static int native_peek_map(struct backend *b, const char *bitmap, struct backend_map *map, struct df_error *err)
+{
+    struct df_bitmap *permitted = NULL;
+    struct map_ref *ref = NULL;
+    int r = df_bitmap_open(disk_of(b), bitmap, &permitted, err);
+    if (r < 0)
+        return r;
+    r = disk_peek_map(disk_of(b), bitmap, &ref);
+    df_bitmap_close(&permitted);
+    if (r < 0)
+        return error_errno(err, r, "cannot read bitmap '%s' of disk '%s'", bitmap, b->disk);
+    map->map = ref->map;
+    map->ref = ref;
     return 0;
 }
 
@@ -117,8 +148,12 @@ static const struct backend_ops native_ops = {
     .add_frozen = native_add_frozen,
     .unlock = native_unlock,
     .reclaim = native_reclaim,
+    .give_up = native_give_up,
     .discard = native_discard,
+    .sync = native_sync,
+    .sync_map = native_sync_map,
     .get_map = native_get_map,
+    .peek_map = native_peek_map,
     .put_map = native_put_map,
     .close = native_close,
 };

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include <jansson.h>
 
@@ -68,11 +69,30 @@ int cli_session_call(struct cli *cli, struct client *client, const char *type, c
 /* Wait until the session is in `state` or at its end, at most timeout_ms (then 0 as well: look at the state). */
 int cli_wait_call(struct cli *cli, struct client *client, const char *session, const char *role, const char *state, int timeout_ms, struct message **reply);
 const node *cli_status(const struct message *reply);
+/* The arguments of a command that sends one request for a session to one daemon: --from, --to and the UUID. */
+int cli_one_session(struct cli *cli, int argc, char **argv, const char **session);
+
+/* status.c: a reply's status as a line and more, or as JSON. */
+void cli_print_status(struct cli *cli, const struct message *reply);
+bool cli_link_is_lost(const node *status);
+
+/* await.c: wait for a state as long as the move goes on; what holds it up is said on stderr. */
+struct progress;
+struct await {
+    struct cli *cli;
+    struct client *client;          /* who is asked */
+    const char *session, *role, *state;
+    struct progress *progress;      /* may be NULL, as may the next one */
+    struct client *source;          /* is looked at now and then, to tell what is wrong */
+};
+/* 0 when the state is there (reply may be NULL), an error when the session ends otherwise or nobody answers for a minute. */
+int cli_await(const struct await *await, struct message **reply);
 
 /* progress.c: a bar on a terminal, fed by the events of `client`'s daemon. */
-struct progress;
 struct progress *progress_start(struct cli *cli, struct client *client, const char *session, bool wanted);
 void progress_update(struct progress *progress);
+/* Something else is printed on stderr. */
+void progress_break(struct progress *progress);
 void progress_end(struct progress **progress);
 /* One bar, for watch as well. */
 void progress_line(char line[128], uint64_t done, uint64_t all, uint64_t bytes);
@@ -91,15 +111,31 @@ int plan_parse(struct cli *cli, int argc, char **argv, struct plan *plan);
 /* Opens both ends, sends prepare; `session` gets its UUID. */
 int plan_prepare(struct cli *cli, const struct plan *plan, struct client_pair *ends, char session[37]);
 void plan_close(struct client_pair *ends);
-/* Source, then the command if any, then target.  Rolls back what failed half way. */
-int plan_pivot(struct cli *cli, const struct client_pair *ends, const char *session, const char *on_pivot, int64_t *pivot_us, int64_t *on_pivot_ms);
+
+/* pivot.c: source, then the command if any, then target.  What failed half way is taken back, or finished. */
+struct pivot {
+    int64_t us, command_ms;
+    bool refused;       /* by the source: nothing has happened */
+};
+int plan_pivot(struct cli *cli, const struct client_pair *ends, const char *session, const char *on_pivot, struct pivot *pivot);
+
+/* output.c: a file that is whole or not there. */
+struct output {
+    const char *name;
+    char temporary[4096];
+    FILE *file;
+};
+int output_open(struct cli *cli, struct output *output, const char *name, mode_t mode);
+int output_commit(struct cli *cli, struct output *output);
+void output_discard(struct output *output);
 
 /* ------------------------------------------- subcommands */
 
 typedef int command(struct cli *cli, int argc, char **argv);
 
 command command_disk, command_bitmap, command_migrate, command_prepare, command_pivot, command_wait,
-        command_status, command_cancel, command_rollback, command_worker, command_watch;
+        command_status, command_cancel, command_rollback, command_resume, command_abandon, command_dump, command_load,
+        command_worker, command_watch;
 /* Parts of command_bitmap. */
 command bitmap_export;
 

@@ -75,7 +75,7 @@ static int list(struct cli *cli, int argc, char **argv)
     for (size_t i = 0; i < n; i++) {
         char size[SIZE_TEXT_BYTES];
         printf("%-24s %10s %8" PRIu64 "  %s\n", node_text(&disks[i], "disk"), size_format(node_u64(&disks[i], "size", 0), size),
-               node_u64(&disks[i], "bitmaps", 0), node_bool(&disks[i], "readonly") ? "readonly" : "-");
+               node_u64(&disks[i], "bitmaps", 0), node_has(&disks[i], "damaged") ? node_text(&disks[i], "damaged") : node_bool(&disks[i], "readonly") ? "readonly" : "-");
     }
     return 0;
 }

@@ -69,13 +69,11 @@ static int put_end(struct sink *s)
     if (s->raw) {
         uint64_t nbits = (s->size - 1) / s->granularity + 1;
         put_word(s);
-        if (fflush(s->file) || ftruncate(fileno(s->file), (off_t)((nbits + 63) / 64 * 8)) < 0)
-            return -errno;
-    } else {
-        put_item(s, s->at, s->size, false);
-        fputs("]\n", s->file);
+        return fflush(s->file) ? -1 : ftruncate(fileno(s->file), (off_t)((nbits + 63) / 64 * 8));
     }
-    return fflush(s->file) || ferror(s->file) || fsync(fileno(s->file)) < 0 ? -(errno ? errno : EIO) : 0;
+    put_item(s, s->at, s->size, false);
+    fputs("]\n", s->file);
+    return 0;
 }
 
 static int fetch(struct cli *cli, char **names, struct sink *sink)
@@ -104,22 +102,14 @@ static int fetch(struct cli *cli, char **names, struct sink *sink)
 
 static int export_to(struct cli *cli, char **names, bool raw)
 {
-    char temporary[4096];
-    struct sink sink = { .raw = raw };
-    if (snprintf(temporary, sizeof temporary, "%s.partial", names[2]) >= (int)sizeof temporary)
-        return error_set(&cli->err, -ENAMETOOLONG, "the file name '%.64s...' is too long", names[2]);
-    sink.file = fopen(temporary, "w");
-    if (!sink.file)
-        return error_errno(&cli->err, -errno, "cannot write '%s'", temporary);
-    int r = fetch(cli, names, &sink);
-    if (!r && (r = put_end(&sink)) < 0)
-        error_errno(&cli->err, r, "cannot write '%s'", temporary);
-    fclose(sink.file);
-    if (!r && rename(temporary, names[2]) < 0)
-        r = error_errno(&cli->err, -errno, "cannot write '%s'", names[2]);
-    if (r < 0)
-        unlink(temporary);
-    return r;
+    CLEANUP(output_discard) struct output output;
+    int r = output_open(cli, &output, names[2], 0666);
+    struct sink sink = { .file = output.file, .raw = raw };
+    if (!r)
+        r = fetch(cli, names, &sink);
+    if (!r && put_end(&sink) < 0)
+        r = error_errno(&cli->err, -errno, "cannot write '%.1024s'", names[2]);
+    return r < 0 ? r : output_commit(cli, &output);
 }
 
 int bitmap_export(struct cli *cli, int argc, char **argv)

@@ -20,6 +20,10 @@ static const struct {
     { "status", "[SESSION]", "sessions of a daemon", command_status },
     { "cancel", "SESSION", "before the pivot: leave both sides as they were", command_cancel },
     { "rollback", "SESSION", "after the source's pivot, before the target's: source live again", command_rollback },
+    { "resume", "SESSION [--from EP] [--to EP]", "after the pivot: try at once to reach the target again", command_resume },
+    { "abandon", "SESSION [--to EP] [--all-dirty]", "after the pivot: give up the source's bits on the target", command_abandon },
+    { "dump", "SESSION|DISK/BITMAP FILE [--from EP]", "what a session has to send, or a bitmap, to a file", command_dump },
+    { "load", "FILE [--to EP]", "and back, on the target or on any host", command_load },
     { "worker", "SESSION", "a stream worker as a process of its own", command_worker },
     { "watch", "[SESSION]", "follow the events of a daemon", command_watch },
 };

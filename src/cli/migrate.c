@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* dirtyferry migrate: the whole move as one command. */
-#include <string.h>
-
-#include <errno.h>
-
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/error.h"
 #include "base/size.h"
 #include "cli/cli.h"
 
@@ -31,48 +26,20 @@ static const char usage[] =
     "resent_frames bitmaps.  pivot_us is both pivots together; operative_ms counts\n"
     "from the beginning of the source's pivot.\n";
 
-/* Terminal states come by REQ; events, which may get lost, only move the bar. */
-static int wait_operative(struct cli *cli, const struct client_pair *ends, const char *session, struct progress *progress)
-{
-    for (;;) {
-        CLEANUP(message_free) struct message *reply = NULL;
-        int r = cli_wait_call(cli, ends->to, session, "target", "operative", progress ? 100 : 5000, &reply);
-        if (r < 0)
-            return r;
-        progress_update(progress);
-        const char *state = node_text(cli_status(reply), "state");
-        if (!strcmp(state, "operative"))
-            return 0;
-        if (!strcmp(state, "cancelled"))
-            return error_set(&cli->err, -ECANCELED, "session %s was cancelled on the target", session);
-    }
-}
-
-/* Until the source has let go of its copy. */
-static int wait_released(struct cli *cli, const struct client_pair *ends, const char *session, struct message **reply)
-{
-    for (;;) {
-        int r = cli_wait_call(cli, ends->from, session, "source", "released", 5000, reply);
-        if (r < 0 || !strcmp(node_text(cli_status(*reply), "state"), "released"))
-            return r;
-        message_free(reply);
-    }
-}
-
-static void print_result(struct cli *cli, const node *status, int64_t pivot_us, int64_t on_pivot_ms, int64_t operative_us)
+static void print_result(struct cli *cli, const node *status, const struct pivot *pivot, int64_t operative_us)
 {
     if (cli->json) {
         json_t *bitmaps = cli_json(node_map(status, "bitmaps"));
         cli_print_json(json_pack("{s:s, s:s, s:I, s:I, s:f, s:I, s:I, s:I, s:o}", "session", node_text(status, "session"), "state", "operative",
-                                 "pivot_us", (json_int_t)pivot_us, "on_pivot_ms", (json_int_t)on_pivot_ms, "operative_ms", (double)operative_us / 1000,
+                                 "pivot_us", (json_int_t)pivot->us, "on_pivot_ms", (json_int_t)pivot->command_ms, "operative_ms", (double)operative_us / 1000,
                                  "frames", (json_int_t)node_u64(status, "frames", 0), "bytes", (json_int_t)node_u64(status, "bytes", 0),
                                  "resent_frames", (json_int_t)node_u64(status, "resent_frames", 0), "bitmaps", bitmaps));
         return;
     }
     char bytes[SIZE_TEXT_BYTES];
-    printf("session    %s\noperative  %.1f ms after the pivot began (pivot %.3f ms", node_text(status, "session"), (double)operative_us / 1000, (double)pivot_us / 1000);
-    if (on_pivot_ms)
-        printf(", command %lld ms", (long long)on_pivot_ms);
+    printf("session    %s\noperative  %.1f ms after the pivot began (pivot %.3f ms", node_text(status, "session"), (double)operative_us / 1000, (double)pivot->us / 1000);
+    if (pivot->command_ms)
+        printf(", command %lld ms", (long long)pivot->command_ms);
     printf(")\nsent       %s bytes in %llu frames\n", size_format(node_u64(status, "bytes", 0), bytes), (unsigned long long)node_u64(status, "frames", 0));
 }
 
@@ -80,21 +47,24 @@ static int move(struct cli *cli, const struct plan *plan, const struct client_pa
 {
     CLEANUP(message_free) struct message *reply = NULL;
     CLEANUP(progress_end) struct progress *progress = progress_start(cli, ends->to, session, plan->progress);
-    int64_t start_ns = clock_ns(), pivot_us, on_pivot_ms;
-    int r = plan_pivot(cli, ends, session, plan->on_pivot, &pivot_us, &on_pivot_ms);
-    if (r < 0) {
-        struct df_error why = cli->err;     /* a source that could not pivot is set free; one that was rolled back is already */
+    const struct await operative = { cli, ends->to, session, "target", "operative", progress, ends->from };
+    const struct await released = { cli, ends->from, session, "source", "released", NULL, NULL };
+    int64_t start_ns = clock_ns();
+    struct pivot pivot;
+    int r = plan_pivot(cli, ends, session, plan->on_pivot, &pivot);
+    if (r < 0 && pivot.refused) {
+        struct df_error why = cli->err;
         cli_session_call(cli, ends->from, "cancel", session, "source", NULL);
         cli->err = why;
     }
     if (!r)
-        r = wait_operative(cli, ends, session, progress);
+        r = cli_await(&operative, NULL);
     int64_t operative_us = (clock_ns() - start_ns) / 1000;
     if (!r)
-        r = wait_released(cli, ends, session, &reply);
+        r = cli_await(&released, &reply);
     progress_end(&progress);
     if (!r)
-        print_result(cli, cli_status(reply), pivot_us, on_pivot_ms, operative_us);
+        print_result(cli, cli_status(reply), &pivot, operative_us);
     return r;
 }
 

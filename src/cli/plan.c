@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What prepare, pivot and migrate have in common: the arguments and the first two steps. */
+/* What prepare and migrate have in common: the arguments and the first step. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/uuid.h"
 #include "cli/cli.h"
@@ -141,45 +138,4 @@ void plan_close(struct client_pair *ends)
 {
     client_close(&ends->from);
     client_close(&ends->to);
-}
-
-static int run_command(struct cli *cli, const char *line)
-{
-    fflush(stdout);
-    int status = system(line);
-    if (status == 0)
-        return 0;
-    return error_set(&cli->err, -ECANCELED, "the command '%.512s' between the two pivots failed (%s %d)", line,
-                     WIFEXITED(status) ? "exit status" : "signal", WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
-}
-
-/* The guest runs on neither side now: the source must live again, or the user be told that it does not. */
-static int undo(struct cli *cli, const struct client_pair *ends, const char *session)
-{
-    struct df_error why = cli->err;
-    if (cli_session_call(cli, ends->from, "rollback", session, "source", NULL) < 0)
-        return error_set(&cli->err, why.code, "%.1024s; and the roll-back failed: %.1024s", why.message, cli->err.message);
-    return error_set(&cli->err, why.code, "%.2048s; session %s was rolled back, the source is writable again", why.message, session);
-}
-
-int plan_pivot(struct cli *cli, const struct client_pair *ends, const char *session, const char *on_pivot, int64_t *pivot_us, int64_t *on_pivot_ms)
-{
-    int64_t start_ns = clock_ns();
-    *pivot_us = *on_pivot_ms = 0;
-    int r = ends->from ? cli_session_call(cli, ends->from, "pivot", session, "source", NULL) : 0;
-    *pivot_us = (clock_ns() - start_ns) / 1000;
-    if (r < 0)
-        return r;
-    if (on_pivot) {
-        start_ns = clock_ns();
-        r = run_command(cli, on_pivot);
-        *on_pivot_ms = (clock_ns() - start_ns) / NS_PER_MS;
-        if (r < 0)
-            return ends->from ? undo(cli, ends, session) : r;
-    }
-    start_ns = clock_ns();
-    if (ends->to)
-        r = cli_session_call(cli, ends->to, "pivot", session, "target", NULL);
-    *pivot_us += (clock_ns() - start_ns) / 1000;
-    return r < 0 && ends->from ? undo(cli, ends, session) : r;
 }

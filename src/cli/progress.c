@@ -69,14 +69,21 @@ void progress_update(struct progress *p)
     }
 }
 
+void progress_break(struct progress *p)
+{
+    if (p && p->drawn)
+        fputc('\n', stderr);
+    if (p)
+        p->drawn = false;
+}
+
 void progress_end(struct progress **pp)
 {
     struct progress *p = steal(pp);
     if (!p)
         return;
     progress_update(p);
-    if (p->drawn)
-        fputc('\n', stderr);
+    progress_break(p);
     net_close(&p->events);
     free(p);
 }

@@ -44,7 +44,7 @@ static int disk_remove(const char *state_dir, const node *root, struct out *out,
 }
 
 /* Behind this many bytes no further disk is put into a reply; the longest entry fits in what is left. */
-#define LISTING_BYTES (WIRE_CONTROL_BYTES - 1024)
+#define LISTING_BYTES (WIRE_CONTROL_BYTES - 4096)
 
 struct listing {
     const char *state_dir;
@@ -57,16 +57,22 @@ static int put_disk(void *opaque, const char *name)
     struct listing *l = opaque;
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
     CLEANUP(cleanup_free) struct df_bitmap_info *infos = NULL;
-    size_t n;
-    if (df_disk_open(l->state_dir, name, &disk, NULL) < 0 || df_bitmap_list(disk, &infos, &n, NULL) < 0)
+    size_t n = 0;
+    struct df_error err;
+    int r = df_disk_open(l->state_dir, name, &disk, &err);
+    if (!r)
+        r = df_bitmap_list(disk, &infos, &n, &err);
+    if (r == -ENOENT)
         return 0;       /* removed meanwhile */
     if (l->n++ == 4096 || l->out->buffer.size > LISTING_BYTES)
         return 1;
     out_map(l->out, NULL);
     out_text(l->out, "disk", name);
-    out_u64(l->out, "size", df_disk_size(disk));
-    out_bool(l->out, "readonly", df_disk_is_readonly(disk));
-    out_u64(l->out, "bitmaps", n);
+    out_u64(l->out, "size", r < 0 ? 1 : df_disk_size(disk));
+    out_bool(l->out, "readonly", r < 0 || df_disk_is_readonly(disk));
+    out_u64(l->out, "bitmaps", r < 0 ? 0 : n);
+    if (r < 0)
+        out_text(l->out, "damaged", err.message);
     out_close(l->out);
     return 0;
 }

@@ -7,12 +7,14 @@
  *             that takes time in proportion to a bitmap.
  *   receiver  the data socket and the parents that are filled (session/receive.h)
  *   admin     disks and bitmaps (daemon/admin.h)
+ *   keeper    syncing and dumps (session/keep.h)
  *   workers   those of the sessions (session/worker.h)
  * They share nothing but messages by inproc sockets and the shared mappings.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,6 +25,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
+#include "base/boot.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -41,6 +44,7 @@ struct daemon {
     struct engine *engine;
     struct admin *admin;
     char control[256], data[256], events[256];  /* where they really listen */
+    char state_dir[PATH_MAX];                   /* absolute */
     int signals, lock;
 };
 
@@ -107,7 +111,26 @@ static int lock_state(struct daemon *d, struct df_error *err)
     if (flock(d->lock, LOCK_EX | LOCK_NB) < 0)
         return errno == EWOULDBLOCK ? error_set(err, -EBUSY, "another dirtyferryd serves the state directory '%s': stop it or choose another directory", dir)
                                     : error_errno(err, -errno, "cannot lock '%s/lock'", dir);
-    return 0;
+    return realpath(dir, d->state_dir) ? 0 : error_errno(err, -errno, "cannot find the state directory '%s'", dir);
+}
+
+/* The lock file holds the boot id under which the last daemon ran. */
+static int look_at_boot(struct daemon *d, struct df_error *err)
+{
+    uint8_t now[BOOT_ID_BYTES], then[BOOT_ID_BYTES];
+    int r = boot_id(now, err);
+    if (!r && pread(d->lock, then, sizeof then, 0) == sizeof then)
+        d->engine->rebooted = memcmp(now, then, sizeof now) != 0;
+    return r;
+}
+
+static int note_boot(struct daemon *d, struct df_error *err)
+{
+    uint8_t now[BOOT_ID_BYTES];
+    int r = boot_id(now, err);
+    if (!r && pwrite(d->lock, now, sizeof now, 0) != sizeof now)
+        r = error_errno(err, -errno, "cannot write '%s/lock'", d->state_dir);
+    return r;
 }
 
 /* libzmq aborts the process when it cannot get a descriptor: get as many as we may, before. */
@@ -126,14 +149,17 @@ static int start(struct daemon *d, struct df_error *err)
     const struct options *o = &d->options;
     if (!engine)
         return error_errno(err, -ENOMEM, "cannot start");
+    engine->sessions_dir = -1;
     int r = lock_state(d, err);
     if (!r)
-        r = orphans_settle(o->state_dir, err);
+        r = look_at_boot(d, err);
+    if (!r)
+        r = journal_open_dir(d->state_dir, &engine->sessions_dir, err);
     if (!r && !(engine->context = net_context(err)))
         r = -ENOMEM;
     if (r < 0)
         return r;
-    engine->state_dir = o->state_dir;
+    engine->state_dir = d->state_dir;
     r = server_open(engine->context, &engine->server, err);
     if (!r)
         r = net_bind(server_socket(engine->server), o->control, d->control, err);
@@ -146,11 +172,29 @@ static int start(struct daemon *d, struct df_error *err)
     if (!r)
         r = receiver_start(engine->context, o->data, d->data, &engine->receiver, err);
     if (!r)
-        r = admin_start(engine->context, o->state_dir, &d->admin, err);
+        r = keeper_start(engine->context, &engine->keeper, err);
+    if (!r)
+        r = admin_start(engine->context, d->state_dir, &d->admin, err);
     if (!r && o->advertise_data)
         r = net_check_endpoint(o->advertise_data, "--advertise-data", err);
     snprintf(engine->data, sizeof engine->data, "%s", o->advertise_data ? o->advertise_data : d->data);
-    return r;
+    if (!r)
+        r = recover_sessions(engine, err);
+    if (!r)
+        r = orphans_settle(engine, err);
+    return r < 0 ? r : note_boot(d, err);
+}
+
+static int flush_disk(void *opaque, const char *name)
+{
+    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
+    struct df_error err;
+    int r = df_disk_open(opaque, name, &disk, &err);
+    if (!r)
+        r = df_disk_flush(disk, &err);
+    if (r < 0 && r != -EBUSY)       /* a writer is there: it does this when it leaves */
+        log_error("%s", err.message);
+    return 0;
 }
 
 /* Workers notice that the context is shut down; the rest is told. */
@@ -161,7 +205,12 @@ static void stop(struct daemon *d)
         return;
     admin_stop(&d->admin);
     receiver_stop(&engine->receiver);
+    keeper_stop(&engine->keeper);
     engine_destroy(engine);
+    if (engine->state_dir)
+        df_disk_list(engine->state_dir, flush_disk, d->state_dir, NULL);
+    if (engine->sessions_dir >= 0)
+        close(engine->sessions_dir);
     server_close(&engine->server);
     net_close(&engine->events);
     if (engine->context) {
@@ -207,9 +256,10 @@ static void handle_done(struct daemon *d)
     }
     for (struct order *order; (order = receiver_done(d->engine->receiver));)
         engine_order_done(d->engine, order);
+    keeper_receive(d->engine->keeper);
 }
 
-enum { FIXED_ITEMS = 4 };
+enum { FIXED_ITEMS = 5 };
 
 static int serve(struct daemon *d, struct df_error *err)
 {
@@ -219,6 +269,7 @@ static int serve(struct daemon *d, struct df_error *err)
     items[1] = (zmq_pollitem_t){ receiver_socket(engine->receiver), 0, ZMQ_POLLIN, 0 };
     items[2] = (zmq_pollitem_t){ admin_socket(d->admin), 0, ZMQ_POLLIN, 0 };
     items[3] = (zmq_pollitem_t){ NULL, d->signals, ZMQ_POLLIN, 0 };
+    items[4] = (zmq_pollitem_t){ keeper_socket(engine->keeper), 0, ZMQ_POLLIN, 0 };
     for (;;) {
         int64_t wait_ms = engine_tick(engine) - clock_ms();
         size_t n = FIXED_ITEMS + engine_peers(engine, items + FIXED_ITEMS, SESSIONS_MAX + ENDED_SESSIONS);

@@ -12,7 +12,7 @@ static int settle(struct df_disk *disk, const struct df_bitmap_info *info, struc
         return 0;       /* a source: its bits are all here */
     if (!info->frozen)
         return df_bitmap_reclaim(disk, info->name, info->session, err);     /* a target that was merging: its parent was exact */
-    if (!info->recording)
+    if (!info->recording && !info->inconsistent)
         return df_bitmap_discard(disk, info->name, info->session, err);     /* a target that has recorded nothing */
     r = df_bitmap_set_inconsistent(disk, info->name, err);
     return r < 0 ? r : df_bitmap_reclaim(disk, info->name, info->session, err);
@@ -20,25 +20,26 @@ static int settle(struct df_disk *disk, const struct df_bitmap_info *info, struc
 
 static int each_disk(void *opaque, const char *name)
 {
+    struct engine *engine = opaque;
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
     CLEANUP(cleanup_free) struct df_bitmap_info *infos = NULL;
     struct df_error err;
     size_t n = 0;
-    if (df_disk_open(opaque, name, &disk, &err) < 0 || df_bitmap_list(disk, &infos, &n, &err) < 0) {
+    if (df_disk_open(engine->state_dir, name, &disk, &err) < 0 || df_bitmap_list(disk, &infos, &n, &err) < 0) {
         log_error("%s", err.message);
         return 0;
     }
     for (size_t i = 0; i < n; i++) {
-        if (!infos[i].busy)
+        if (!infos[i].busy || recover_knows(engine, infos[i].session))
             continue;
-        log_warning("bitmap '%s' of disk '%s' was in a session that is gone", infos[i].name, name);
+        log_warning("bitmap '%s' of disk '%s' was in a session that no journal knows", infos[i].name, name);
         if (settle(disk, &infos[i], &err) < 0)
             log_error("%s", err.message);
     }
     return 0;
 }
 
-int orphans_settle(const char *state_dir, struct df_error *err)
+int orphans_settle(struct engine *engine, struct df_error *err)
 {
-    return df_disk_list(state_dir, each_disk, (void *)(uintptr_t)state_dir, err);
+    return df_disk_list(engine->state_dir, each_disk, engine, err);
 }

@@ -29,19 +29,26 @@ uint64_t client_new_id(void)
     return id;
 }
 
+/* Also in place of one that nobody answers: what is queued there is dropped, else the queue fills and a daemon that wakes up gets it all. */
+static int open_socket(struct client *client, const char *endpoint, struct df_error *err)
+{
+    net_close(&client->socket);
+    int r = net_socket(client->context, ZMQ_REQ, 16, WIRE_CONTROL_BYTES, &client->socket, err);
+    if (r < 0)
+        return r;
+    int on = 1;
+    zmq_setsockopt(client->socket, ZMQ_REQ_RELAXED, &on, sizeof on);
+    zmq_setsockopt(client->socket, ZMQ_REQ_CORRELATE, &on, sizeof on);
+    return net_connect(client->socket, endpoint, err);
+}
+
 int client_open(void *context, const char *endpoint, struct client **out, struct df_error *err)
 {
     CLEANUP(client_close) struct client *client = calloc(1, sizeof *client);
     if (!client)
         return error_errno(err, -ENOMEM, "cannot connect to '%s'", endpoint);
     client->context = context;
-    int r = net_socket(context, ZMQ_REQ, 16, WIRE_CONTROL_BYTES, &client->socket, err);
-    if (r < 0)
-        return r;
-    int on = 1;
-    zmq_setsockopt(client->socket, ZMQ_REQ_RELAXED, &on, sizeof on);
-    zmq_setsockopt(client->socket, ZMQ_REQ_CORRELATE, &on, sizeof on);
-    r = net_connect(client->socket, endpoint, err);
+    int r = open_socket(client, endpoint, err);
     if (r < 0)
         return r;
     snprintf(client->endpoint, sizeof client->endpoint, "%s", endpoint);
@@ -118,7 +125,7 @@ static int converse(struct client *client, const struct sent *sent, const uint8_
     int64_t deadline_ms = clock_ms() + hold_ms + CLIENT_TRIES * CLIENT_TRY_MS;
     int r = 0;
     for (unsigned tries = 1; !r && clock_ms() < deadline_ms; tries++) {
-        if (zmq_send(client->socket, bytes, nbytes, 0) < 0 && errno != EINTR)
+        if (zmq_send(client->socket, bytes, nbytes, ZMQ_DONTWAIT) < 0 && errno != EINTR && errno != EAGAIN)
             return error_set(err, -errno, "cannot send to '%s': %s", client->endpoint, zmq_strerror(errno));
         int64_t until_ms = clock_ms() + CLIENT_TRY_MS;
         r = receive(client, sent, until_ms < deadline_ms ? until_ms : deadline_ms, reply, err);
@@ -144,6 +151,8 @@ int client_call(struct client *client, struct out *out, int hold_ms, struct mess
         r = error_set(err, -ETIMEDOUT, "no answer from the daemon at '%s' within %d s: is dirtyferryd running there?",
                       client->endpoint, (int)((clock_ms() - start_ms + 500) / 1000));
     out_destroy(out);
+    if (r == -ETIMEDOUT)
+        open_socket(client, client->endpoint, NULL);
     if (r < 0)
         return r;
     r = message_get_error(reply, err);

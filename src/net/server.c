@@ -31,7 +31,8 @@ struct server {
 /* Requests that may be done twice; all others are remembered. */
 static bool only_asks(const char *type)
 {
-    static const char *const types[] = { "hello", "disk-list", "bitmap-list", "bitmap-show", "bitmap-extents", "status", "wait" };
+    static const char *const types[] = { "hello", "disk-list", "bitmap-list", "bitmap-show", "bitmap-extents",
+                                          "status", "wait", "heartbeat", "dump" };
     for (unsigned i = 0; i < sizeof types / sizeof *types; i++)
         if (!strcmp(type, types[i]))
             return true;

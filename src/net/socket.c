@@ -38,6 +38,7 @@ int net_socket(void *context, int type, int hwm, int64_t max_bytes, void **out, 
             set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, NET_HEARTBEAT_TIMEOUT_MS) |
             set_int(socket, ZMQ_HEARTBEAT_TTL, NET_HEARTBEAT_TIMEOUT_MS) |
             set_int(socket, ZMQ_HANDSHAKE_IVL, NET_HANDSHAKE_IVL_MS) |
+            set_int(socket, ZMQ_CONNECT_TIMEOUT, NET_CONNECT_TIMEOUT_MS) |
             set_int(socket, ZMQ_RECONNECT_IVL, NET_RECONNECT_IVL_MS) |
             set_int(socket, ZMQ_RECONNECT_IVL_MAX, NET_RECONNECT_MAX_MS);
     if (r < 0) {

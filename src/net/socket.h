@@ -18,6 +18,7 @@
 #define NET_HEARTBEAT_IVL_MS     500
 #define NET_HEARTBEAT_TIMEOUT_MS 1500   /* a dead link is noticed within 2 s */
 #define NET_HANDSHAKE_IVL_MS     3000
+#define NET_CONNECT_TIMEOUT_MS   2000   /* the kernel's own is minutes when packets vanish */
 #define NET_RECONNECT_IVL_MS     100
 #define NET_RECONNECT_MAX_MS     2000
 /* Bytes that one data pipe may queue at each end, beside the kernel's buffers. */

@@ -1,123 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The list of sessions, the dispatch of requests, time. */
+/* The dispatch of requests, and time. */
 #include "session/session.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/log.h"
-
-/* -------------------------------------------------------------- sessions */
-
-struct session *session_find(struct engine *engine, const char *uuid, enum session_role role)
-{
-    uint8_t wanted[UUID_BYTES];
-    uuid_parse(uuid, wanted);
-    for (struct session *s = engine->sessions; s; s = s->next)
-        if (s->role == role && !memcmp(s->uuid, wanted, UUID_BYTES))
-            return s;
-    return NULL;
-}
-
-/* Their requests belong to the server. */
-static void forget_waiters(struct waiter **list)
-{
-    while (*list) {
-        struct waiter *w = *list;
-        *list = w->next;
-        free(w);
-    }
-}
-
-void session_free(struct session *s)
-{
-    session_release(s);
-    for (struct session **link = &s->engine->sessions; *link; link = &(*link)->next)
-        if (*link == s) {
-            *link = s->next;
-            break;
-        }
-    forget_waiters(&s->waiters);
-    forget_waiters(&s->idle);
-    free(s->bitmaps);
-    free(s);
-}
-
-int session_new(struct engine *engine, const char *uuid, enum session_role role, unsigned nbitmaps, struct session **out, struct df_error *err)
-{
-    struct session *old = session_find(engine, uuid, role);
-    if (old && (!state_is_end(old->state) || old->state == SOURCE_RELEASED || old->state == TARGET_OPERATIVE || old->orders || old->held))
-        return error_set(err, -EEXIST, "session %s exists already and is %s: choose another UUID", uuid, state_name(old->state));
-    if (old)
-        session_free(old);
-    unsigned n = 0;
-    for (struct session *s = engine->sessions; s; s = s->next)
-        n += !state_is_end(s->state);
-    if (n >= SESSIONS_MAX)
-        return error_set(err, -ENOSPC, "%u sessions are under way, the most that are possible: wait for one to end", n);
-    struct session *s = calloc(1, sizeof *s);
-    if (s)
-        s->bitmaps = calloc(nbitmaps, sizeof *s->bitmaps);
-    if (!s || !s->bitmaps) {
-        free(s);
-        return error_errno(err, -ENOMEM, "cannot start session %s", uuid);
-    }
-    s->engine = engine;
-    s->role = role;
-    s->nbitmaps = nbitmaps;
-    uuid_parse(uuid, s->uuid);
-    uuid_format(s->uuid, s->text);
-    s->next = engine->sessions;
-    engine->sessions = s;
-    *out = s;
-    return 0;
-}
-
-int session_may(const struct session *s, enum session_event event, struct df_error *err)
-{
-    if (state_next(s->role, s->state, event))
-        return 0;
-    return error_set(err, -EPERM, "session %s is %s on the %s: '%s' is not possible then", s->text, state_name(s->state),
-                     role_name(s->role), event_name(event));
-}
-
-void session_step(struct session *s, enum session_event event)
-{
-    enum session_state next = state_next(s->role, s->state, event);
-    if (!next)
-        abort();    /* callers ask session_may() first, or know */
-    log_info("session %s %s: %s -> %s (%s)%s%s", s->text, role_name(s->role), state_name(s->state), state_name(next),
-             event_name(event), s->message[0] ? ": " : "", s->message);
-    s->state = next;
-    report_event(s, "state");
-    report_wake(s, clock_ms());
-}
-
-void session_note(struct session *s, const struct df_error *err)
-{
-    memcpy(s->message, err->message, sizeof s->message);
-    log_warning("session %s %s: %s", s->text, role_name(s->role), s->message);
-}
-
-void session_release(struct session *s)
-{
-    if (s->released)
-        return;
-    s->released = true;
-    lease_forget(s);
-    target_release(s);
-    for (unsigned i = 0; i < s->nbitmaps; i++) {
-        struct session_bitmap *b = &s->bitmaps[i];
-        if (b->backend && b->map.ref)
-            b->backend->ops->put_map(b->backend, &b->map);
-        work_destroy(&b->work);
-        backend_close(&b->backend);
-    }
-    peer_close(&s->peer);
-}
+#include "session/dump.h"
 
 /* -------------------------------------------------------------- dispatch */
 
@@ -206,14 +96,11 @@ static void handle_for(struct engine *engine, struct request *request, enum sess
     const char *uuid = node_text(request->message->root, "session");
     struct session *s = session_find(engine, uuid, role);
     struct df_error err;
-    if (s && (!s->released || s->state == TARGET_OPERATIVE)) {
+    if (s) {
         handler(s, request);
         return;
     }
-    if (s)
-        error_set(&err, -ENOENT, "session %s is over: it is %s", uuid, state_name(s->state));
-    else
-        error_set(&err, -ENOENT, "there is no session %s with this daemon as its %s", uuid, role_name(role));
+    error_set(&err, -ENOENT, "there is no session %s with this daemon as its %s", uuid, role_name(role));
     request_fail(&request, &err);
 }
 
@@ -227,14 +114,24 @@ static void handle_seal(struct engine *engine, struct request *request)
     handle_for(engine, request, ROLE_TARGET, target_seal);
 }
 
-/* A worker that asks a moment after the end is told the end, not an error. */
+static void handle_heartbeat(struct engine *engine, struct request *request)
+{
+    handle_for(engine, request, ROLE_TARGET, target_heartbeat);
+}
+
+static void handle_abandon(struct engine *engine, struct request *request)
+{
+    handle_for(engine, request, ROLE_TARGET, target_abandon);
+}
+
+static void handle_resume(struct engine *engine, struct request *request)
+{
+    handle_for(engine, request, ROLE_SOURCE, source_resume);
+}
+
 static void handle_lease(struct engine *engine, struct request *request)
 {
-    struct session *s = session_find(engine, node_text(request->message->root, "session"), ROLE_SOURCE);
-    if (s)
-        lease_request(s, request);
-    else
-        handle_for(engine, request, ROLE_SOURCE, lease_request);
+    handle_for(engine, request, ROLE_SOURCE, lease_request);
 }
 
 static const struct {
@@ -244,7 +141,8 @@ static const struct {
     { "prepare", source_prepare }, { "pivot", handle_pivot },     { "cancel", handle_cancel },
     { "rollback", handle_rollback }, { "status", handle_status }, { "wait", handle_wait },
     { "offer", target_offer },     { "attempt", handle_attempt }, { "seal", handle_seal },
-    { "lease", handle_lease },
+    { "lease", handle_lease },     { "heartbeat", handle_heartbeat }, { "resume", handle_resume },
+    { "abandon", handle_abandon }, { "dump", dump_request },      { "load", load_request },
 };
 
 bool engine_request(struct engine *engine, struct request *request)
@@ -282,7 +180,7 @@ static void sweep(struct engine *engine)
             continue;       /* the target must still hear of it */
         session_release(s);
         if (++ended > ENDED_SESSIONS && !s->waiters)
-            session_free(s);
+            session_forget(s);
     }
 }
 
@@ -303,19 +201,30 @@ static void publish(struct engine *engine, int64_t now)
     }
 }
 
+/* What was not heard while this daemon itself stood still (stopped, or its machine suspended) may lie in its sockets. */
+static void forgive_pause(struct engine *engine, int64_t now_ms)
+{
+    int64_t pause_ms = now_ms - engine->due_ms;
+    for (struct session *s = engine->sessions; s && pause_ms > LINK_LOST_MS / 2; s = s->next)
+        s->heard_ms += pause_ms;
+}
+
 int64_t engine_tick(struct engine *engine)
 {
     int64_t now = clock_ms(), next = now + SNAPSHOT_MS;
+    if (engine->due_ms)
+        forgive_pause(engine, now);
     for (struct session *s = engine->sessions; s; s = s->next) {
         next = earlier(next, report_wake(s, now));
-        if (s->role == ROLE_SOURCE && !s->released)
-            next = earlier(next, source_tick(s, now));
+        if (!s->released)
+            next = earlier(next, (s->role == ROLE_SOURCE ? source_tick : target_tick)(s, now));
     }
+    next = earlier(next, dump_tick(engine, now));
     publish(engine, now);
     sweep(engine);
     if (engine->sessions)
         next = earlier(next, engine->progress_ms);
-    return next;
+    return engine->due_ms = next;
 }
 
 size_t engine_peers(struct engine *engine, zmq_pollitem_t *items, size_t room)
@@ -334,8 +243,14 @@ void engine_receive(struct engine *engine)
             peer_receive(s->peer);
 }
 
+/* A clean stop: the journals are what the next daemon starts from, also after a restart of the host. */
 void engine_destroy(struct engine *engine)
 {
-    while (engine->sessions)
-        session_free(engine->sessions);
+    dump_close_all(engine);
+    while (engine->sessions) {
+        struct session *s = engine->sessions;
+        if (s->journal.open)
+            journal_sync(&s->journal, engine->sessions_dir, NULL);
+        session_free(s);
+    }
 }

@@ -55,6 +55,12 @@ int work_add(struct work *work, uint64_t first, uint64_t count)
     return 0;
 }
 
+void work_forget(struct session *s)
+{
+    for (unsigned i = 0; i < s->nbitmaps; i++)
+        s->bitmaps[i].work.nranges = 0;
+}
+
 /* The first part of `range` that has at most LEASE_BLOCKS dirty blocks, in whole units. */
 static uint64_t cut(const struct session_bitmap *b, const struct range *range)
 {
@@ -119,13 +125,17 @@ static void reply_grant(struct request **request, const char *word)
     request_reply(request, &out);
 }
 
-/* Each worker holds one lease at most; what is allowed is shared by those that do, and by the threads that will. */
+/*
+ * Each worker holds one lease at most.  What is allowed is shared by those that
+ * do, and while there is work by the threads that are about to; they ask again
+ * often enough (worker.c) that the last one has it all.
+ */
 static void put_rate(struct out *out, const struct session *s)
 {
     unsigned n = 0;
     for (const struct lease *lease = s->leases; lease; lease = lease->next)
         n++;
-    if (n < s->workers)
+    if (n < s->workers && has_work(s))
         n = s->workers;
     if (s->max_bandwidth)
         out_u64(out, "rate", s->max_bandwidth > n && n ? s->max_bandwidth / n : s->max_bandwidth);
@@ -164,9 +174,20 @@ static bool is_over(const struct session *s)
     return state_is_end(s->state) || s->released;
 }
 
+/*
+ * What the queues between worker and receiver can hold is counted in frames of
+ * whatever size; this bounds it in bytes, whatever the speed of the two sides:
+ * WINDOW_BYTES and the leases that are out.  Frames that are lost count as being
+ * on their way until the attempt ends.
+ */
+bool lease_window_is_full(const struct session *s)
+{
+    return s->bytes - s->sent_mark > s->taken - s->taken_mark + WINDOW_BYTES;
+}
+
 static bool may_stream(const struct session *s)
 {
-    return s->state == SOURCE_STREAMING && clock_ms() >= s->stream_ms && has_work(s);
+    return s->state == SOURCE_STREAMING && clock_ms() >= s->stream_ms && has_work(s) && !lease_window_is_full(s);
 }
 
 void lease_serve(struct session *s)
@@ -216,6 +237,7 @@ static void hand_back(struct session *s, const node *root)
     const uint8_t *digests = node_bin(root, "digests", &nbytes);
     uint64_t frames = node_u64(root, "frames", 0);
     s->frames += frames;
+    s->sent_ms = clock_ms();
     s->bytes += node_u64(root, "bytes", 0);
     if (s->epoch > 1)
         s->resent_frames += frames;
@@ -225,6 +247,7 @@ static void hand_back(struct session *s, const node *root)
     if (digests)
         keep_digests(b, &lease->range, digests, nbytes);
     b->chunks_sent += lease->range.count;
+    source_flows(s);
     free(lease);
     if (s->state == SOURCE_STREAMING && lease_all_back(s))
         source_all_sent(s);
@@ -244,7 +267,10 @@ void lease_request(struct session *s, struct request *request)
 {
     const node *root = request->message->root;
     if (node_has(root, "lease") && !node_bool(root, "done")) {
-        if (renew(s, node_u64(root, "lease", 0)))
+        bool own = renew(s, node_u64(root, "lease", 0));
+        if (own && node_bool(root, "stalled"))
+            source_stalled(s);
+        if (own && s->leases)
             reply_keep(&request, s);
         else
             reply_grant(&request, "none");
@@ -297,12 +323,17 @@ int64_t lease_tick(struct session *s, int64_t now_ms)
     return next;
 }
 
-void lease_forget(struct session *s)
+void lease_revoke(struct session *s)
 {
-    lease_serve(s);
     while (s->leases) {
         struct lease *lease = s->leases;
         s->leases = lease->next;
         free(lease);
     }
+}
+
+void lease_forget(struct session *s)
+{
+    lease_serve(s);
+    lease_revoke(s);
 }

@@ -11,7 +11,6 @@
 #include <sched.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 
@@ -19,7 +18,8 @@
 
 static bool has_pivoted(const struct session *s)
 {
-    return s->state == SOURCE_STREAMING || s->state == SOURCE_SEALING || s->state == SOURCE_SEALED || s->state == SOURCE_RELEASED;
+    return s->state == SOURCE_STREAMING || s->state == SOURCE_SEALING || s->state == SOURCE_SEALED || s->state == SOURCE_INTERRUPTED ||
+           s->state == SOURCE_RELEASED || s->state == SOURCE_ABANDONED;
 }
 
 /*
@@ -30,40 +30,54 @@ static bool has_pivoted(const struct session *s)
 static bool inherited(struct session *s, const char *disk)
 {
     for (struct session *o = s->engine->sessions; o; o = o->next) {
-        bool holds = o->state == SOURCE_FENCING || (has_pivoted(o) && (o->state != SOURCE_RELEASED || o->pivot > s->pivot));
+        bool holds = o->state == SOURCE_FENCING || (has_pivoted(o) && (!state_is_end(o->state) || o->pivot > s->pivot));
         for (unsigned i = 0; o != s && holds && i < o->nbitmaps; i++)
             if (!strcmp(o->bitmaps[i].disk, disk)) {
                 o->bitmaps[i].fenced = true;
+                session_save(o);
                 return true;
             }
     }
     return false;
 }
 
+/*
+ * The journal says `fenced` until the fence is lifted: a daemon that is killed
+ * in between lifts it when it comes back, and never again later.
+ */
 void pivot_unfence(struct session *s)
 {
     for (unsigned i = 0; i < s->nbitmaps; i++) {
         struct session_bitmap *b = &s->bitmaps[i];
-        if (steal(&b->fenced) && !inherited(s, b->disk))
+        if (b->fenced && b->backend && !inherited(s, b->disk))
             b->backend->ops->unfence(b->backend, NULL);
     }
+    for (unsigned i = 0; i < s->nbitmaps; i++)
+        s->bitmaps[i].fenced = false;
+    session_save(s);
+}
+
+/* Whose fence it will be is in the journal before it is there. */
+static int claim_fences(struct session *s, struct df_error *err)
+{
+    int r = 0;
+    for (unsigned i = 0; !r && i < s->nbitmaps; i++) {
+        struct session_bitmap *b = &s->bitmaps[i];
+        struct df_bitmap_info info;
+        r = b->backend->ops->info(b->backend, b->bitmap, &info, err);
+        b->fenced = r == 0 && !info.readonly;
+    }
+    s->pivot = s->engine->pivots + 1;
+    return r < 0 ? r : session_try(s, EVENT_PIVOT, err);
 }
 
 static int fence_disks(struct session *s, struct df_error *err)
 {
-    s->pivot = ++s->engine->pivots;
-    for (unsigned i = 0; i < s->nbitmaps; i++) {
-        struct session_bitmap *b = &s->bitmaps[i];
-        struct df_bitmap_info info;
-        int r = b->backend->ops->info(b->backend, b->bitmap, &info, err);
-        if (!r && !info.readonly) {
-            r = b->backend->ops->fence(b->backend, err);
-            b->fenced = r == 0;
-        }
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    int r = 0;
+    for (unsigned i = 0; !r && i < s->nbitmaps; i++)
+        if (s->bitmaps[i].fenced)
+            r = s->bitmaps[i].backend->ops->fence(s->bitmaps[i].backend, err);
+    return r;
 }
 
 static unsigned open_sections(struct session *s)
@@ -74,11 +88,43 @@ static unsigned open_sections(struct session *s)
     return n;
 }
 
+/* The writers go on here. */
+static void give_up(struct session *s, const struct df_error *err)
+{
+    pivot_unfence(s);
+    session_note(s, err);
+    session_step(s, EVENT_STUCK);
+    source_fail_held(s, err);
+}
+
+/* A write that could not be recorded since the bitmap was taken: it must not arrive as a good one. */
+static bool lacks_writes(const struct session *s, struct df_error *err)
+{
+    for (unsigned i = 0; i < s->nbitmaps; i++) {
+        const struct session_bitmap *b = &s->bitmaps[i];
+        struct df_bitmap_info info;
+        if (b->backend->ops->info(b->backend, b->bitmap, &info, err) < 0)
+            return true;
+        if (!info.inconsistent)
+            continue;
+        error_set(err, -EINVAL, "bitmap '%s' of disk '%s' has become inconsistent and cannot be moved: the source is writable again; cancel session %s and move the others without it",
+                  b->bitmap, b->disk, s->text);
+        return true;
+    }
+    return false;
+}
+
 static bool try_drain(struct session *s)
 {
+    struct df_error err;
     if (open_sections(s))
         return false;
+    if (lacks_writes(s, &err)) {
+        give_up(s, &err);
+        return true;
+    }
     s->stream_ms = clock_ms() + STREAM_DELAY_MS;
+    s->taken_ms = clock_ms();
     session_step(s, EVENT_DRAINED);
     source_reply_held(s);
     return true;
@@ -94,15 +140,19 @@ void source_pivot(struct session *s, struct request *request)
         return;
     }
     int r = session_may(s, EVENT_PIVOT, &err);
-    if (!r && (r = fence_disks(s, &err)) < 0)
-        pivot_unfence(s);
+    if (!r)
+        r = claim_fences(s, &err);
     if (r < 0) {
         request_fail(&request, &err);
         return;
     }
+    s->engine->pivots++;
     s->held = request;
+    if (fence_disks(s, &err) < 0) {
+        give_up(s, &err);
+        return;
+    }
     s->drain_deadline_ms = clock_ms() + DRAIN_MS;
-    session_step(s, EVENT_PIVOT);
     int64_t spin_until_ns = clock_ns() + DRAIN_SPIN_NS;
     while (!try_drain(s) && clock_ns() < spin_until_ns)
         sched_yield();
@@ -113,10 +163,7 @@ static void give_up_drain(struct session *s)
     struct df_error err;
     error_set(&err, -ETIMEDOUT, "%u writes did not end within %d s after the pivot of session %s: the source is writable again, try once more",
               open_sections(s), DRAIN_MS / 1000, s->text);
-    pivot_unfence(s);
-    session_note(s, &err);
-    session_step(s, EVENT_STUCK);
-    source_fail_held(s, &err);
+    give_up(s, &err);
 }
 
 int64_t pivot_tick(struct session *s, int64_t now_ms)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "session/worker.h"
 
@@ -16,7 +17,7 @@ static void copy_text(char *to, size_t room, const char *from, const char *fallb
 }
 
 /* All names first: a session that is refused shows them too. */
-static void read_names(struct session *s, const node *items)
+static void read_names(struct session *s, const node *root, const node *items)
 {
     for (unsigned i = 0; i < s->nbitmaps; i++) {
         struct session_bitmap *b = &s->bitmaps[i];
@@ -25,7 +26,7 @@ static void read_names(struct session *s, const node *items)
         copy_text(b->as_disk, sizeof b->as_disk, node_text(&items[i], "as_disk"), b->disk);
         copy_text(b->as_bitmap, sizeof b->as_bitmap, node_text(&items[i], "as_bitmap"), b->bitmap);
     }
-    copy_text(s->peer_endpoint, sizeof s->peer_endpoint, node_text(s->held->message->root, "target"), "");
+    copy_text(s->peer_endpoint, sizeof s->peer_endpoint, node_text(root, "target"), "");
 }
 
 static int check_names(const struct session *s, struct df_error *err)
@@ -41,29 +42,31 @@ static int check_names(const struct session *s, struct df_error *err)
     return 0;
 }
 
+int source_open(struct session *s, struct session_bitmap *b, bool take, struct df_error *err)
+{
+    int r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
+    if (!r)
+        r = b->backend->ops->info(b->backend, b->bitmap, &b->info, err);
+    if (r < 0)
+        return r;
+    b->chunking = (struct chunking){ b->info.nbits, s->chunk_bytes };
+    r = chunking_check(&b->chunking, err);
+    if (!r && take)
+        r = b->backend->ops->take(b->backend, b->bitmap, s->uuid, err);
+    if (!r)
+        r = b->backend->ops->get_map(b->backend, b->bitmap, s->uuid, &b->map, err);
+    if (r < 0)
+        return r;
+    b->chunks = chunk_count(&b->chunking);
+    return work_init(&b->work, b, err);
+}
+
 static int take_bitmaps(struct session *s, struct df_error *err)
 {
-    for (unsigned i = 0; i < s->nbitmaps; i++) {
-        struct session_bitmap *b = &s->bitmaps[i];
-        int r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
-        if (!r)
-            r = b->backend->ops->info(b->backend, b->bitmap, &b->info, err);
-        if (r < 0)
-            return r;
-        b->chunking = (struct chunking){ b->info.nbits, s->chunk_bytes };
-        r = chunking_check(&b->chunking, err);
-        if (!r)
-            r = b->backend->ops->take(b->backend, b->bitmap, s->uuid, err);
-        if (!r)
-            r = b->backend->ops->get_map(b->backend, b->bitmap, s->uuid, &b->map, err);
-        if (r < 0)
-            return r;
-        b->chunks = chunk_count(&b->chunking);
-        r = work_init(&b->work, b, err);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    int r = 0;
+    for (unsigned i = 0; !r && i < s->nbitmaps; i++)
+        r = source_open(s, &s->bitmaps[i], true, err);
+    return r;
 }
 
 static void ignore_answer(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *err)
@@ -71,7 +74,7 @@ static void ignore_answer(void *opaque, uint64_t tag, int r, const struct messag
     (void)opaque, (void)tag, (void)r, (void)reply, (void)err;
 }
 
-static void start_workers(struct session *s)
+void source_start_workers(struct session *s)
 {
     for (unsigned i = 0; i < s->workers; i++)
         worker_spawn(s->engine->context, s->text, s->data, s->chunk_bytes, i);
@@ -101,6 +104,13 @@ static void refuse(struct session *s, const struct df_error *err)
     source_fail_held(s, err);
 }
 
+void source_withdraw(struct session *s, const struct df_error *err)
+{
+    if (s->peer)
+        source_send_cancel(s, ignore_answer);      /* it may have accepted without our knowing */
+    refuse(s, err);
+}
+
 static void offer_answered(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *answer)
 {
     struct session *s = opaque;
@@ -113,14 +123,13 @@ static void offer_answered(void *opaque, uint64_t tag, int r, const struct messa
     else
         r = take_offer_reply(s, reply, &err);
     if (r < 0) {
-        if (!reply || !reply->error)
-            source_send_cancel(s, ignore_answer);      /* it may have accepted without our knowing */
-        refuse(s, &err);
+        (reply && reply->error ? refuse : source_withdraw)(s, &err);
         return;
     }
     s->epoch = 1;
+    s->heard_ms = clock_ms();
     session_step(s, EVENT_ACCEPTED);
-    start_workers(s);
+    source_start_workers(s);
     source_reply_held(s);
 }
 
@@ -163,6 +172,37 @@ static int read_prepare(struct session *s, const node *root, struct df_error *er
     return check_names(s, err);
 }
 
+static void taken_durably(struct session *s, int r, const struct df_error *err)
+{
+    if (r < 0)
+        refuse(s, err);
+    else
+        send_offer(s);
+}
+
+static bool is_same(const struct session_bitmap *b, const node *item)
+{
+    const char *as_disk = node_text(item, "as_disk"), *as_bitmap = node_text(item, "as_bitmap");
+    return !strcmp(b->disk, node_text(item, "disk")) && !strcmp(b->bitmap, node_text(item, "bitmap")) &&
+           !strcmp(b->as_disk, as_disk ? as_disk : b->disk) && !strcmp(b->as_bitmap, as_bitmap ? as_bitmap : b->bitmap);
+}
+
+/* Who asks again, because this daemon was restarted before its answer arrived, gets the answer. */
+static bool is_repeated(struct engine *engine, struct request *request)
+{
+    const node *root = request->message->root;
+    const struct session *s = session_find(engine, node_text(root, "session"), ROLE_SOURCE);
+    size_t n;
+    const node *items = node_list(root, "bitmaps", &n);
+    bool same = s && s->state == SOURCE_PREPARED && n == s->nbitmaps && !strcmp(s->peer_endpoint, node_text(root, "target")) &&
+                s->chunk_bytes == node_u64(root, "chunk_size", WIRE_CHUNK_BYTES);
+    for (size_t i = 0; same && i < n; i++)
+        same = is_same(&s->bitmaps[i], &items[i]);
+    if (same)
+        report_reply(&request, s);
+    return same;
+}
+
 void source_prepare(struct engine *engine, struct request *request)
 {
     const node *root = request->message->root;
@@ -170,23 +210,32 @@ void source_prepare(struct engine *engine, struct request *request)
     struct df_error err;
     size_t n;
     const node *items = node_list(root, "bitmaps", &n);
+    if (is_repeated(engine, request))
+        return;
+    struct df_error wrong;
     int r = session_new(engine, node_text(root, "session"), ROLE_SOURCE, (unsigned)n, &s, &err);
     if (!r) {
         s->held = request;
-        read_names(s, items);
-        session_step(s, EVENT_START);
-        r = read_prepare(s, root, &err);
+        read_names(s, root, items);
+        wrong.code = 0;
+        read_prepare(s, root, &wrong);
+        r = session_try(s, EVENT_START, &err);
     }
-    if (!r)
-        r = take_bitmaps(s, &err);
-    if (!r)
-        r = peer_open(engine->context, s->peer_endpoint, &s->peer, &err);
-    if (!r) {
-        send_offer(s);
+    if (r < 0) {
+        if (s)
+            session_free(s);    /* not even written down */
+        request_fail(&request, &err);
         return;
     }
-    if (s)
-        refuse(s, &err);
+    if (wrong.code) {
+        refuse(s, &wrong);
+        return;
+    }
+    r = take_bitmaps(s, &err);
+    if (!r)
+        r = peer_open(engine->context, s->peer_endpoint, &s->peer, &err);
+    if (!r)
+        durable_sync(s, false, taken_durably);
     else
-        request_fail(&request, &err);
+        refuse(s, &err);
 }

@@ -98,7 +98,7 @@ static void take_frames(struct receiver *rx)
 /* ---------------------------------------------------------------- orders */
 
 /* Forget the chunks of a segment; the next attempt sends them again, and a frame overwrites what is there. */
-static void reset_segment(struct intake *in, struct order *order, uint64_t first_block, uint64_t nblocks)
+static uint64_t reset_segment(struct intake *in, uint64_t first_block, uint64_t nblocks)
 {
     uint64_t chunk_words = in->chunking.chunk_bytes / 8;
     uint64_t first = first_block * MAP_BLOCK_WORDS / chunk_words;
@@ -111,18 +111,18 @@ static void reset_segment(struct intake *in, struct order *order, uint64_t first
         in->received->leaf[c / 64] &= ~htole64(UINT64_C(1) << (c % 64));
         count(&in->chunks_done, UINT64_MAX);    /* minus one */
     }
-    order->wrong += end - first;
+    return end - first;
 }
 
 /* Invariant 4: only a parent whose digests equal the source's is exact. */
-static void compare(struct intake *in, struct order *order)
+uint64_t receive_compare(struct intake *in, const uint64_t *digests, size_t n)
 {
-    struct map *parent = in->parent.map;
-    uint64_t blocks = map_segment_blocks(parent->nblocks);
-    for (size_t i = 0; i < order->ndigests; i++)
-        if (fill_digest(in, i * blocks, blocks) != order->digests[i])
-            reset_segment(in, order, i * blocks, blocks);
-    order->exact = in->exact = !order->wrong;
+    uint64_t blocks = map_segment_blocks(in->parent.map->nblocks), wrong = 0;
+    for (size_t i = 0; i < n; i++)
+        if (fill_digest(in, i * blocks, blocks) != digests[i])
+            wrong += reset_segment(in, i * blocks, blocks);
+    in->exact = !wrong;
+    return wrong;
 }
 
 static void finish(struct receiver *rx, struct order *order)
@@ -141,17 +141,22 @@ static bool try_seal(struct intake *in, struct order *order)
                              in->bitmap, in->backend->disk);
         return true;
     }
-    if (done < chunks) {
+    if (done < chunks && !in->exact) {
         if (clock_ms() - in->last_frame_ms < RECEIVE_QUIET_MS)
             return false;
         order->missing = chunks - done;
+        return true;
+    }
+    if (in->exact) {
+        order->exact = true;    /* once and for all: its source stands still */
         return true;
     }
     if (order->ndigests != map_round_up(in->parent.map->nblocks, map_segment_blocks(in->parent.map->nblocks)))
         order->r = error_set(&order->err, -EPROTO, "a seal of bitmap '%s' of disk '%s' has %zu digests, not one for each segment",
                              in->bitmap, in->backend->disk, order->ndigests);
     else
-        compare(in, order);
+        order->wrong = receive_compare(in, order->digests, order->ndigests);
+    order->exact = in->exact;
     return true;
 }
 
@@ -196,7 +201,7 @@ static void list_missing(struct intake *in, struct order *order)
         return;
     }
     uint64_t chunks = in->received->nbits;
-    for (uint64_t from = map_next_clear(in->received, 0); from < chunks;) {
+    for (uint64_t from = in->exact ? chunks : map_next_clear(in->received, 0); from < chunks;) {
         uint64_t to = map_next_set(in->received, from);
         if (order->nranges == max - 1)
             to = chunks;    /* the last range takes all that is left, received or not */
@@ -221,6 +226,11 @@ static void drop_seal(struct receiver *rx, struct intake *in)
 static void obey(struct receiver *rx, struct order *order)
 {
     struct intake *in = order->intake;
+    if (order->load) {
+        load_obey(rx->fill, order);
+        finish(rx, order);
+        return;
+    }
     fill_flush(rx->fill, in);
     switch (order->kind) {
     case ORDER_ADD:
@@ -242,6 +252,13 @@ static void obey(struct receiver *rx, struct order *order)
         return;
     case ORDER_RECLAIM:
         order->r = in->backend->ops->reclaim(in->backend, in->bitmap, in->session, &order->err);
+        break;
+    case ORDER_GIVE_UP:
+        in->exact = true;       /* frames that are on their way would be overwritten, or overwrite */
+        order->r = in->backend->ops->give_up(in->backend, in->bitmap, in->session, order->all_dirty, &order->err);
+        break;
+    case ORDER_LOAD:
+    case ORDER_LOAD_END:
         break;
     }
     finish(rx, order);

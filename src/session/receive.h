@@ -16,6 +16,7 @@
 
 #include "backend/backend.h"
 #include "net/socket.h"
+#include "wire/dump.h"
 #include "wire/frame.h"
 
 /* A parent that is being filled. */
@@ -38,7 +39,18 @@ struct intake {
     struct intake *next_waiting;
 };
 
-enum order_kind { ORDER_ADD, ORDER_DROP, ORDER_ATTEMPT, ORDER_SEAL, ORDER_RECLAIM };
+enum order_kind { ORDER_ADD, ORDER_DROP, ORDER_ATTEMPT, ORDER_SEAL, ORDER_RECLAIM, ORDER_GIVE_UP, ORDER_LOAD, ORDER_LOAD_END };
+
+/* A dump that comes in, block by block: to the receiver's thread with an order, and back. */
+struct load {
+    struct dump_header header;
+    struct dump_place place;        /* the next chunk that has to come */
+    uint64_t index;                 /* of the next block */
+    bool busy;                      /* an order is under way */
+    int64_t used_ms;
+    /* For each bitmap the intake, and one with the same parent that counts in the dump's chunks. */
+    struct intake *intakes[WIRE_SESSION_BITMAPS], *shadows[WIRE_SESSION_BITMAPS];
+};
 
 struct order {
     enum order_kind kind;
@@ -46,10 +58,14 @@ struct order {
     uint32_t epoch;                 /* ATTEMPT, SEAL */
     uint64_t digests[WIRE_SEGMENTS];/* SEAL: the source's */
     size_t ndigests;
+    bool all_dirty;                 /* GIVE_UP */
+    struct load *load;              /* LOAD, LOAD_END, with one whole block that was checked */
+    const uint8_t *block;
+    size_t nbytes;
     /* results */
     int r;
     struct df_error err;
-    bool exact;                     /* SEAL */
+    bool exact;                     /* SEAL; LOAD_END: all of them are */
     uint64_t missing, wrong;        /* SEAL: chunks not there; chunks of segments that differed */
     struct { uint64_t first, count; } *ranges;  /* ATTEMPT: chunks not there; free() */
     size_t nranges;

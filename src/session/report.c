@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 
 uint64_t session_chunks(const struct session *s)
 {
@@ -34,15 +35,22 @@ uint64_t session_chunks_done(const struct session *s)
     return n;
 }
 
+void session_traffic(const struct session *s, uint64_t *frames, uint64_t *bytes)
+{
+    *frames = s->frames;
+    *bytes = s->bytes;
+    for (unsigned i = 0; i < s->nbitmaps; i++)
+        if (s->bitmaps[i].intake) {
+            *frames += atomic_load_explicit(&s->bitmaps[i].intake->frames, memory_order_relaxed);
+            *bytes += atomic_load_explicit(&s->bitmaps[i].intake->bytes, memory_order_relaxed);
+        }
+}
+
 /* SESSION_FIELDS of the schema. */
 void report_summary(const struct session *s, struct out *out)
 {
-    uint64_t frames = s->frames, bytes = s->bytes;
-    for (unsigned i = 0; i < s->nbitmaps; i++)
-        if (s->bitmaps[i].intake) {
-            frames += atomic_load_explicit(&s->bitmaps[i].intake->frames, memory_order_relaxed);
-            bytes += atomic_load_explicit(&s->bitmaps[i].intake->bytes, memory_order_relaxed);
-        }
+    uint64_t frames, bytes;
+    session_traffic(s, &frames, &bytes);
     out_text(out, "session", s->text);
     out_text(out, "role", role_name(s->role));
     out_text(out, "state", state_name(s->state));
@@ -54,6 +62,13 @@ void report_summary(const struct session *s, struct out *out)
     out_u64(out, "frames", frames);
     out_u64(out, "bytes", bytes);
     out_u64(out, "resent_frames", s->resent_frames);
+    if (!state_is_end(s->state) && !s->is_load)
+        out_text(out, "link", s->link_lost ? "lost" : "up");
+    if (s->dump_epoch) {
+        char path[4096];
+        dump_path(s, path, sizeof path);
+        out_text(out, "dump", path);
+    }
     if (s->message[0])
         out_text(out, "message", s->message);
 }
@@ -90,6 +105,18 @@ void report_event(struct session *s, const char *type)
     events_publish(s->engine->events, topic, &out);
 }
 
+void report_link(struct session *s, bool lost)
+{
+    if (s->link_lost == lost)
+        return;
+    s->link_lost = lost;
+    if (lost)
+        log_warning("session %s %s: the link is lost", s->text, role_name(s->role));
+    else
+        log_info("session %s %s: the link is there again", s->text, role_name(s->role));
+    report_event(s, "link");
+}
+
 void report_reply(struct request **request, const struct session *s)
 {
     struct out out;
@@ -100,23 +127,37 @@ void report_reply(struct request **request, const struct session *s)
     request_reply(request, &out);
 }
 
+static void wait_for(struct session *s, struct request *request, enum session_state state, uint64_t timeout_ms)
+{
+    struct waiter *w = calloc(1, sizeof *w);
+    if (!w) {
+        report_reply(&request, s);
+        return;
+    }
+    w->request = request;
+    w->state = state;
+    w->deadline_ms = clock_ms() + (int64_t)timeout_ms;
+    w->next = s->waiters;
+    s->waiters = w;
+    report_wake(s, clock_ms());
+}
+
+void report_wait_for(struct session *s, struct request *request, enum session_state state)
+{
+    wait_for(s, request, state, WIRE_WAIT_MS);
+}
+
 void report_wait(struct session *s, struct request *request)
 {
     const node *root = request->message->root;
     struct df_error err;
     enum session_state state = state_find(s->role, node_text(root, "state"));
-    struct waiter *w = state ? calloc(1, sizeof *w) : NULL;
-    if (!w) {
-        error_set(&err, state ? -ENOMEM : -EINVAL, "session %s: '%s' is not a state of the %s", s->text, node_text(root, "state"), role_name(s->role));
-        request_fail(&request, &err);
+    if (state) {
+        wait_for(s, request, state, node_u64(root, "timeout_ms", 0));
         return;
     }
-    w->request = request;
-    w->state = state;
-    w->deadline_ms = clock_ms() + (int64_t)node_u64(root, "timeout_ms", 0);
-    w->next = s->waiters;
-    s->waiters = w;
-    report_wake(s, clock_ms());
+    error_set(&err, -EINVAL, "session %s: '%s' is not a state of the %s", s->text, node_text(root, "state"), role_name(s->role));
+    request_fail(&request, &err);
 }
 
 int64_t report_wake(struct session *s, int64_t now_ms)

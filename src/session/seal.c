@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * From "all is sent" to "let go": digests, what is missing, and the wait for
- * the target to be operative.  Whatever gets lost on the way is asked again.
+ * From "all is sent" to "let go": digests, and the wait for the target to be
+ * operative.  Whatever gets lost on the way is asked again.
  */
 #include "session/source.h"
 
@@ -10,35 +10,61 @@
 #include "base/clock.h"
 #include "base/error.h"
 
-static void send_attempt(struct session *s);
-static void send_wait(struct session *s);
-
-static void retry_later(struct session *s, const struct df_error *err)
+void source_retry_later(struct session *s, const struct df_error *err)
 {
-    session_note(s, err);
-    s->retry_ms = clock_ms() + RETRY_MS;
+    if (err && !s->damaged)     /* what is damaged says what to do */
+        session_note(s, err);
+    if (s->state != SOURCE_INTERRUPTED)     /* there link.c says when */
+        s->retry_ms = clock_ms() + RETRY_MS;
+}
+
+static void send_seal(struct session *s, unsigned i);
+
+/* On a slow link what the target lacks is in the queues still, and it goes on taking it: nothing is sent twice then. */
+static bool is_on_its_way(const struct session *s)
+{
+    return s->bytes - s->sent_mark > s->taken - s->taken_mark && clock_ms() - s->taken_ms < STALLED_MS;
 }
 
 static void sealed(struct session *s)
 {
+    bool exact = true;
     for (unsigned i = 0; i < s->nbitmaps; i++)
-        if (!s->bitmaps[i].exact) {
-            send_attempt(s);
-            return;
-        }
-    s->message[0] = 0;
-    session_step(s, EVENT_EXACT);
-    send_wait(s);
+        exact = exact && s->bitmaps[i].exact;
+    if (exact) {
+        s->message[0] = 0;
+        session_step(s, EVENT_EXACT);
+        seal_wait(s);
+    } else if (s->seal_failed) {
+        s->retry_ms = clock_ms() + REFUSED_MS;
+    } else if (is_on_its_way(s)) {
+        s->seal_again = true;
+        s->retry_ms = clock_ms() + BEAT_MS;
+    } else {
+        attempt_next(s);
+    }
 }
 
+/* The tag says which epoch and which bitmap; what was asked in an older epoch does not count any more. */
 static void seal_answered(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *err)
 {
     struct session *s = opaque;
+    unsigned i = (unsigned)(tag % WIRE_SESSION_BITMAPS);
+    if (reply)
+        link_heard(s);
+    if (s->state != SOURCE_SEALING || tag / WIRE_SESSION_BITMAPS != s->epoch)
+        return;
+    s->seals--;
+    if (!reply && clock_ms() - s->taken_ms < STALLED_MS) {
+        send_seal(s, i);    /* a slow link: frames still arrive, and the seal waits for them */
+        return;
+    }
+    s->seal_failed = s->seal_failed || r < 0;
     if (r < 0)
         session_note(s, err);
     else
-        s->bitmaps[tag].exact = node_bool(reply->root, "exact");
-    if (--s->seals == 0 && s->state == SOURCE_SEALING)
+        s->bitmaps[i].exact = node_bool(reply->root, "exact");
+    if (!s->seals)
         sealed(s);
 }
 
@@ -55,82 +81,70 @@ static void send_seal(struct session *s, unsigned i)
     out_u64(&out, "handle", b->handle);
     out_bin(&out, "digests", digests, b->work.ndigests * sizeof *digests);
     s->seals++;
-    peer_send(s->peer, &out, id, RETRY_MS, seal_answered, s, i);
+    peer_send(s->peer, &out, id, RETRY_MS, seal_answered, s, (uint64_t)s->epoch * WIRE_SESSION_BITMAPS + i);
+}
+
+/* The target may have been restarted since a bitmap was exact: each is compared again. */
+void seal_begin(struct session *s)
+{
+    if (s->digesting)
+        return;
+    s->seals = 0;
+    s->seal_failed = s->seal_again = false;
+    for (unsigned i = 0; i < s->nbitmaps; i++) {
+        s->bitmaps[i].exact = false;
+        send_seal(s, i);
+    }
 }
 
 void source_all_sent(struct session *s)
 {
+    s->retry_ms = 0;
     session_step(s, EVENT_SENT);
-    if (s->seals)
-        return;
-    for (unsigned i = 0; i < s->nbitmaps; i++)
-        if (!s->bitmaps[i].exact)
-            send_seal(s, i);
+    seal_begin(s);
 }
 
-static int take_missing(struct session *s, const struct message *reply)
-{
-    size_t n;
-    const node *items = node_list(reply->root, "missing", &n);
-    for (size_t i = 0; i < n; i++) {
-        uint64_t handle = node_u64(&items[i], "handle", 0), first = node_u64(&items[i], "first", 0), count = node_u64(&items[i], "count", 0);
-        for (unsigned k = 0; k < s->nbitmaps; k++) {
-            struct session_bitmap *b = &s->bitmaps[k];
-            if (b->handle != handle || first >= b->chunks || count > b->chunks - first)
-                continue;
-            if (work_add(&b->work, first, count) < 0)
-                return -ENOMEM;
-            b->exact = false;
-            b->chunks_sent = b->chunks_sent > count ? b->chunks_sent - count : 0;
-        }
-    }
-    return 0;
-}
+/* ---------------------------------------------------------------- let go */
 
-static void attempt_answered(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *answer)
+static void operative_durably(struct session *s, int r, const struct df_error *err)
 {
-    struct session *s = opaque;
-    struct df_error err;
-    (void)tag;
-    s->asking = false;
-    if (s->state != SOURCE_SEALING)
-        return;
-    if (r < 0)
-        err = *answer;
-    else if ((r = take_missing(s, reply)) < 0)
-        error_errno(&err, r, "cannot plan what is to be sent again");
+    s->letting_go = false;
     if (r < 0) {
-        retry_later(s, &err);
+        source_retry_later(s, err);
         return;
     }
-    session_step(s, EVENT_INEXACT);
-    lease_serve(s);
-    if (lease_all_back(s))
-        source_all_sent(s);     /* late frames have filled the gaps meanwhile */
+    source_discard(s);
+    s->message[0] = 0;
+    session_step(s, EVENT_OPERATIVE);
 }
 
-static void send_attempt(struct session *s)
+/*
+ * Invariant 6: the source's copy goes when the target's is operative, not
+ * before; and the journal must not forget that it is, for a host that comes up
+ * again with an older one would ask for a copy that is not there.
+ */
+void source_let_go(struct session *s)
 {
-    struct out out;
-    uint64_t id;
-    s->asking = true;
-    s->epoch++;
-    peer_begin(&out, "attempt", &id);
-    out_text(&out, "session", s->text);
-    out_u64(&out, "epoch", s->epoch);
-    peer_send(s->peer, &out, id, RETRY_MS, attempt_answered, s, 0);
+    struct df_error err;
+    if (s->letting_go)
+        return;
+    if (journal_write(s, SOURCE_RELEASED, &err) < 0) {
+        source_retry_later(s, &err);
+        return;
+    }
+    s->letting_go = true;
+    durable_sync(s, false, operative_durably);
 }
 
-/* Invariant 6: the source's copy goes when the target's is operative, not before. */
-static void let_go(struct session *s)
+void source_discard(struct session *s)
 {
     for (unsigned i = 0; i < s->nbitmaps; i++) {
         struct df_error err;
         struct session_bitmap *b = &s->bitmaps[i];
-        if (b->backend->ops->discard(b->backend, b->bitmap, s->uuid, &err) < 0)
+        if (b->backend && b->backend->ops->discard(b->backend, b->bitmap, s->uuid, &err) < 0)
             session_note(s, &err);
     }
-    session_step(s, EVENT_OPERATIVE);
+    dump_remove(s);
 }
 
 static void wait_answered(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *err)
@@ -138,23 +152,30 @@ static void wait_answered(void *opaque, uint64_t tag, int r, const struct messag
     struct session *s = opaque;
     (void)tag;
     s->asking = false;
+    if (reply)
+        link_heard(s);
     if (s->state != SOURCE_SEALED)
         return;
     enum session_state state = r < 0 ? STATE_NONE : state_find(ROLE_TARGET, node_text(node_map(reply->root, "status"), "state"));
     struct df_error lost;
     if (state == TARGET_OPERATIVE) {
-        let_go(s);
+        source_let_go(s);
+    } else if (state == TARGET_ABANDONED) {
+        source_abandoned(s);
     } else if (r < 0) {
-        retry_later(s, err);
-    } else if (state_is_end(state)) {
-        error_set(&lost, -ECANCELED, "the target at '%s' has given session %s up: roll it back", s->peer_endpoint, s->text);
-        retry_later(s, &lost);
+        source_retry_later(s, err);
+    } else if (state == TARGET_CANCELLED) {
+        error_set(&lost, -ECANCELED, "the target at '%s' has given session %s up and never recorded: roll it back", s->peer_endpoint, s->text);
+        source_retry_later(s, &lost);
+    } else if (state == TARGET_PREPARED || state == TARGET_RECEIVING) {
+        error_set(&lost, -ESTALE, "the target at '%s' does not know any more that it has every bit", s->peer_endpoint);
+        link_interrupt(s, &lost);
     } else {
         s->retry_ms = clock_ms();
     }
 }
 
-static void send_wait(struct session *s)
+void seal_wait(struct session *s)
 {
     struct out out;
     uint64_t id;
@@ -169,12 +190,11 @@ static void send_wait(struct session *s)
 
 int64_t seal_tick(struct session *s, int64_t now_ms)
 {
-    if (s->retry_ms && now_ms >= s->retry_ms && !s->asking) {
+    if (s->link_lost || (s->state != SOURCE_SEALING && s->state != SOURCE_SEALED))
+        return INT64_MAX;
+    if (s->retry_ms && now_ms >= s->retry_ms && !s->asking && !s->seals) {
         s->retry_ms = 0;
-        if (s->state == SOURCE_SEALING)
-            send_attempt(s);
-        else if (s->state == SOURCE_SEALED)
-            send_wait(s);
+        (s->state == SOURCE_SEALED ? seal_wait : s->seal_again ? seal_begin : attempt_next)(s);
     }
     return s->retry_ms ? s->retry_ms : INT64_MAX;
 }

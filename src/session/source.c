@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/log.h"
 
 /* A bitmap that was not taken by this session is left alone: give_back checks the owner. */
 void source_give_back(struct session *s)
@@ -18,6 +19,7 @@ void source_give_back(struct session *s)
 void source_fail_held(struct session *s, const struct df_error *err)
 {
     struct request *request = steal(&s->held);
+    s->resume_deadline_ms = 0;
     if (request)
         request_fail(&request, err);
 }
@@ -25,8 +27,21 @@ void source_fail_held(struct session *s, const struct df_error *err)
 void source_reply_held(struct session *s)
 {
     struct request *request = steal(&s->held);
+    s->resume_deadline_ms = 0;
     if (request)
         report_reply(&request, s);
+}
+
+void source_fail_held_resume(struct session *s, const struct df_error *err)
+{
+    if (s->resume_deadline_ms)
+        source_fail_held(s, err);
+}
+
+void source_reply_held_resume(struct session *s)
+{
+    if (s->resume_deadline_ms)
+        source_reply_held(s);
 }
 
 bool source_is_held(struct session *s, struct request **request)
@@ -55,10 +70,14 @@ static void cancel_answered(void *opaque, uint64_t tag, int r, const struct mess
 {
     struct session *s = opaque;
     (void)tag, (void)reply;
+    struct df_error why;
     if (r < 0 && r != -ENOENT)
         session_note(s, err);       /* it is free here all the same; status says what is left over there */
+    if (session_may(s, EVENT_CANCEL, &why) < 0 || session_try(s, EVENT_CANCEL, &why) < 0) {
+        source_fail_held(s, &why);
+        return;
+    }
     source_give_back(s);
-    session_step(s, EVENT_CANCEL);
     source_reply_held(s);
 }
 
@@ -78,8 +97,29 @@ void source_cancel(struct session *s, struct request *request)
         request_fail(&request, &err);
         return;
     }
+    if (!s->peer && !link_reconnect(s, &err)) {
+        request_fail(&request, &err);
+        return;
+    }
     s->held = request;
     source_send_cancel(s, cancel_answered);
+}
+
+static void roll_back(struct session *s)
+{
+    struct df_error err;
+    int r = session_may(s, EVENT_ROLLBACK, &err);
+    if (!r)
+        r = session_try(s, EVENT_ROLLBACK, &err);
+    if (r < 0) {
+        source_fail_held(s, &err);
+        return;
+    }
+    s->message[0] = 0;
+    lease_revoke(s);
+    source_give_back(s);
+    pivot_unfence(s);
+    source_reply_held(s);
 }
 
 /* Invariant 3: only a target that says that its child never recorded lets the source live again. */
@@ -88,22 +128,30 @@ static void rollback_answered(void *opaque, uint64_t tag, int r, const struct me
     struct session *s = opaque;
     struct df_error err;
     (void)tag, (void)reply;
-    if (r == -ENOENT)
-        error_set(&err, -EPERM, "session %s cannot be rolled back: the target at '%.255s' does not know it any more, so nobody can say that its bitmaps never recorded",
-                  s->text, s->peer_endpoint);
-    else if (r < 0)
-        err = *answer;
-    else
-        r = session_may(s, EVENT_ROLLBACK, &err);
-    if (r < 0) {
-        source_fail_held(s, &err);
+    if (r >= 0) {
+        roll_back(s);
         return;
     }
-    source_give_back(s);
-    pivot_unfence(s);
-    s->message[0] = 0;
-    session_step(s, EVENT_ROLLBACK);
-    source_reply_held(s);
+    err = *answer;
+    if (r == -ENOENT)
+        error_set(&err, -EPERM, "session %s cannot be rolled back: the target at '%.255s' does not know it, so it cannot say that its bitmaps never recorded; "
+                  "when you know that no guest ran there, use 'rollback --force'", s->text, s->peer_endpoint);
+    source_fail_held(s, &err);
+    source_retry_later(s, NULL);    /* what was asked over a connection that is closed is asked again */
+}
+
+static void ignore_answer(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *err)
+{
+    (void)opaque, (void)tag, (void)r, (void)reply, (void)err;
+}
+
+/* The operator vouches for what the target cannot say any more. */
+static void force_back(struct session *s)
+{
+    log_warning("session %s source: rolled back by force, without the target's word that it never recorded", s->text);
+    if (s->peer)
+        source_send_cancel(s, ignore_answer);
+    roll_back(s);
 }
 
 void source_rollback(struct session *s, struct request *request)
@@ -119,19 +167,40 @@ void source_rollback(struct session *s, struct request *request)
         request_fail(&request, &err);
         return;
     }
+    if (node_bool(request->message->root, "force")) {
+        s->held = request;
+        force_back(s);
+        return;
+    }
+    if ((s->link_lost || !s->peer) && !link_reconnect(s, &err)) {
+        request_fail(&request, &err);
+        return;
+    }
     s->held = request;
     source_send_cancel(s, rollback_answered);
+}
+
+/* The target has given the source's bits up.  They stay here for whoever wants them; the disk is elsewhere. */
+void source_abandoned(struct session *s)
+{
+    struct df_error err;
+    error_set(&err, -ECANCELED, "the target at '%s' has abandoned session %s: the bits stay here, on a disk that is read-only", s->peer_endpoint, s->text);
+    source_fail_held_resume(s, &err);
+    session_note(s, &err);
+    if (s->state == SOURCE_STREAMING || s->state == SOURCE_SEALING)
+        session_step(s, EVENT_LOST);
+    lease_revoke(s);
+    session_step(s, EVENT_ABANDONED);
+    source_give_back(s);
 }
 
 /* ------------------------------------------------------------------- time */
 
 int64_t source_tick(struct session *s, int64_t now_ms)
 {
-    int64_t times[] = {
-        pivot_tick(s, now_ms), seal_tick(s, now_ms), lease_tick(s, now_ms), s->peer ? peer_tick(s->peer) : INT64_MAX,
-    };
-    int64_t next = INT64_MAX;
+    int64_t next = pivot_tick(s, now_ms), times[] = { seal_tick(s, now_ms), lease_tick(s, now_ms), link_tick(s, now_ms) };
     for (unsigned i = 0; i < sizeof times / sizeof *times; i++)
         next = times[i] < next ? times[i] : next;
-    return next;
+    int64_t peer = s->peer ? peer_tick(s->peer) : INT64_MAX;    /* last: the link may have a new one */
+    return peer < next ? peer : next;
 }

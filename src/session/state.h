@@ -22,10 +22,12 @@ enum session_state {
     SOURCE_STREAMING,       /* read-only; workers send what the target lacks */
     SOURCE_SEALING,         /* all is sent; the target compares digests */
     SOURCE_SEALED,          /* the target has every bit; it is not operative yet */
+    SOURCE_INTERRUPTED,     /* read-only; the target is out of reach, or it is not asked yet what it has */
     SOURCE_RELEASED,        /* end: the target is operative, the copy is let go */
     SOURCE_FAILED,          /* end: the target refused the offer, nothing has changed */
     SOURCE_CANCELLED,       /* end: before the pivot, nothing has changed */
     SOURCE_ROLLED_BACK,     /* end: after the pivot, the source is live again */
+    SOURCE_ABANDONED,       /* end: the target does not want the bits; they stay here, the disk is read-only */
 
     /* target */
     TARGET_PREPARED,        /* frozen parent, locked child */
@@ -33,7 +35,9 @@ enum session_state {
     TARGET_RECEIVING,       /* the child records, the parent is filled */
     TARGET_MERGING,         /* the parent has every bit and takes the child's */
     TARGET_OPERATIVE,       /* end: the bitmaps can be used */
+    TARGET_ABANDONING,      /* the source's bits are given up, the child's are merged */
     TARGET_CANCELLED,       /* end: before the pivot, the bitmaps are removed */
+    TARGET_ABANDONED,       /* end: the bitmaps are inconsistent, or all dirty */
 
     STATES,
 };
@@ -51,6 +55,11 @@ enum session_event {
     EVENT_OPERATIVE,        /* parents and children are merged */
     EVENT_CANCEL,
     EVENT_ROLLBACK,
+    EVENT_LOST,             /* the target does not answer, or this daemon was restarted */
+    EVENT_RESUMED,          /* it has said what it lacks */
+    EVENT_CRASHED,          /* this host was restarted without a clean stop */
+    EVENT_ABANDON,
+    EVENT_ABANDONED,        /* that is done */
     EVENTS,
 };
 

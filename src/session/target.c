@@ -1,117 +1,29 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The target's side of a move.
+ * The target's side of a move, as its operator or orchestrator drives it:
  *
  *   offer     make every frozen parent and its locked child; all or nothing
  *   pivot     the children record
- *   attempt   frames of that epoch count from now on; what is missing?
- *   seal      is a parent exact?
- *   merge     when all are exact and the pivot was here: parent |= child
+ *   cancel    before the pivot: nothing is left
+ *   abandon   after it: the source's bits are given up
  *
- * What takes time is ordered from the receiver thread (receive.h).  A request
- * that waits for an order is held by the order.
+ * What the source asks for on the way is in incoming.c.
  */
-#include "session/session.h"
+#include "session/target.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
-
-/* An order on its way, and who asked for it. */
-struct errand {
-    struct order order;         /* first: the receiver hands this pointer back */
-    struct session *session;
-    unsigned bitmap;
-    struct request *request;
-    struct collected *collected;
-};
-
-/* The answers of all bitmaps to one attempt. */
-struct collected {
-    struct request *request;
-    unsigned left;
-    struct df_error err;
-    struct out out;
-};
-
-static struct errand *send_order(struct session *s, unsigned bitmap, enum order_kind kind, struct request *request)
-{
-    struct errand *errand = calloc(1, sizeof *errand);
-    if (!errand)
-        abort();    /* the receiver could not be told: nothing works without memory */
-    errand->order.kind = kind;
-    errand->order.intake = s->bitmaps[bitmap].intake;
-    errand->order.opaque = s;
-    errand->session = s;
-    errand->bitmap = bitmap;
-    errand->request = request;
-    s->orders++;
-    return errand;
-}
-
-static void submit(struct errand *errand)
-{
-    receiver_send(errand->session->engine->receiver, &errand->order);
-}
 
 /* ------------------------------------------------------------------ offer */
 
-static int new_handle(struct engine *engine, uint16_t *handle)
-{
-    for (unsigned i = 0; i < WIRE_HANDLE_MAX; i++) {
-        engine->next_handle = engine->next_handle == WIRE_HANDLE_MAX ? 1 : (uint16_t)(engine->next_handle + 1);
-        if (!engine->handles[engine->next_handle]) {
-            engine->handles[engine->next_handle] = true;
-            *handle = engine->next_handle;
-            return 0;
-        }
-    }
-    return -ENOSPC;
-}
-
-static void intake_free(struct intake **intakep)
-{
-    struct intake *in = steal(intakep);
-    if (!in)
-        return;
-    if (in->parent.ref)
-        in->backend->ops->put_map(in->backend, &in->parent);
-    map_close(&in->received);
-    free(in->digests);
-    free(in);
-}
-
-static int new_intake(struct session *s, struct session_bitmap *b, struct df_error *err)
-{
-    struct intake *in = calloc(1, sizeof *in);
-    if (!in || new_handle(s->engine, &b->handle) < 0) {
-        free(in);
-        return error_set(err, -ENOSPC, "no more than %u bitmaps can be received at once", WIRE_HANDLE_MAX);
-    }
-    b->intake = in;
-    in->handle = b->handle;
-    in->backend = b->backend;
-    in->chunking = b->chunking;
-    in->epoch = 1;
-    memcpy(in->bitmap, b->bitmap, sizeof in->bitmap);
-    memcpy(in->session, s->uuid, sizeof in->session);
-    int r = b->backend->ops->get_map(b->backend, b->bitmap, s->uuid, &in->parent, err);
-    if (!r)
-        r = map_create_anonymous(b->chunks, &in->received, err);
-    if (r < 0)
-        return r;
-    in->digests = calloc(in->parent.map->nblocks, sizeof *in->digests);
-    return in->digests ? 0 : error_errno(err, -ENOMEM, "cannot receive bitmap '%s' of disk '%s'", b->bitmap, b->disk);
-}
-
 static int accept_bitmap(struct session *s, struct session_bitmap *b, const node *item, struct df_error *err)
 {
-    uint64_t size = node_u64(item, "size", 0), granularity = node_u64(item, "granularity", 0);
+    uint64_t size = node_u64(item, "size", 0);
     unsigned flags = (node_bool(item, "enabled") ? 0 : DF_BITMAP_DISABLED) | (node_bool(item, "persistent") ? DF_BITMAP_PERSISTENT : 0);
     snprintf(b->disk, sizeof b->disk, "%s", node_text(item, "disk"));
     snprintf(b->bitmap, sizeof b->bitmap, "%s", node_text(item, "bitmap"));
@@ -121,27 +33,18 @@ static int accept_bitmap(struct session *s, struct session_bitmap *b, const node
     uint64_t own = b->backend->ops->size(b->backend);
     if (own != size)
         return error_set(err, -EINVAL, "disk '%s' has %" PRIu64 " bytes on the target and %" PRIu64 " on the source: the sizes must be equal", b->disk, own, size);
-    r = b->backend->ops->add_frozen(b->backend, b->bitmap, granularity, flags, s->uuid, err);
-    b->created = r == 0;
-    if (!r)
-        r = b->backend->ops->info(b->backend, b->bitmap, &b->info, err);
-    if (r < 0)
-        return r;
-    b->chunking = (struct chunking){ b->info.nbits, s->chunk_bytes };
-    r = chunking_check(&b->chunking, err);
-    b->chunks = chunk_count(&b->chunking);
-    return r < 0 ? r : new_intake(s, b, err);
+    return target_add(s, b, node_u64(item, "granularity", 0), flags, err);
 }
 
 /* Only what this side made: when a bitmap is moved onto itself, the one that is there is the source's. */
-static void discard_bitmaps(struct session *s)
+void target_discard(struct session *s)
 {
     for (unsigned i = 0; i < s->nbitmaps; i++)
-        if (s->bitmaps[i].created)
+        if (s->bitmaps[i].created && s->bitmaps[i].backend)
             s->bitmaps[i].backend->ops->discard(s->bitmaps[i].backend, s->bitmaps[i].bitmap, s->uuid, NULL);
 }
 
-static void reply_offer(struct session *s, struct request **request)
+static void reply_offer(const struct session *s, struct request **request)
 {
     struct out out;
     request_begin_reply(*request, &out);
@@ -153,6 +56,28 @@ static void reply_offer(struct session *s, struct request **request)
     request_reply(request, &out);
 }
 
+static bool is_same(const struct session_bitmap *b, const node *item)
+{
+    return !strcmp(b->disk, node_text(item, "disk")) && !strcmp(b->bitmap, node_text(item, "bitmap")) &&
+           b->backend->ops->size(b->backend) == node_u64(item, "size", 0) && b->info.granularity == node_u64(item, "granularity", 0) &&
+           b->info.enabled == node_bool(item, "enabled") && b->info.persistent == node_bool(item, "persistent");
+}
+
+/* A source that asks again, because this daemon was restarted before its answer arrived, gets the answer. */
+static bool is_repeated(struct engine *engine, struct request *request)
+{
+    const node *root = request->message->root;
+    struct session *s = session_find(engine, node_text(root, "session"), ROLE_TARGET);
+    size_t n;
+    const node *items = node_list(root, "bitmaps", &n);
+    bool same = s && s->state == TARGET_PREPARED && n == s->nbitmaps && s->chunk_bytes == node_u64(root, "chunk_size", 0);
+    for (size_t i = 0; same && i < n; i++)
+        same = is_same(&s->bitmaps[i], &items[i]);
+    if (same)
+        reply_offer(s, &request);
+    return same;
+}
+
 void target_offer(struct engine *engine, struct request *request)
 {
     const node *root = request->message->root;
@@ -160,6 +85,8 @@ void target_offer(struct engine *engine, struct request *request)
     struct df_error err;
     size_t n;
     const node *items = node_list(root, "bitmaps", &n);
+    if (is_repeated(engine, request))
+        return;
     int r = session_new(engine, node_text(root, "session"), ROLE_TARGET, (unsigned)n, &s, &err);
     if (!r) {
         s->chunk_bytes = (uint32_t)node_u64(root, "chunk_size", 0);
@@ -167,47 +94,66 @@ void target_offer(struct engine *engine, struct request *request)
     }
     for (size_t i = 0; !r && i < n; i++)
         r = accept_bitmap(s, &s->bitmaps[i], &items[i], &err);
+    if (!r)
+        r = session_try(s, EVENT_START, &err);
     if (r < 0) {
         if (s) {
-            discard_bitmaps(s);
+            target_discard(s);
             session_free(s);        /* the receiver has not heard of it */
         }
         request_fail(&request, &err);
         return;
     }
-    session_step(s, EVENT_START);
-    for (unsigned i = 0; i < s->nbitmaps; i++)
-        submit(send_order(s, i, ORDER_ADD, NULL));
+    target_begin(s);
     reply_offer(s, &request);
 }
 
-/* ------------------------------------------------------ pivot and cancel */
-
-static void merge(struct session *s)
+/* From now on frames are taken and the source is listened for. */
+void target_begin(struct session *s)
 {
+    s->heard_ms = clock_ms();
     for (unsigned i = 0; i < s->nbitmaps; i++)
-        submit(send_order(s, i, ORDER_RECLAIM, NULL));
+        if (s->bitmaps[i].intake)
+            errand_submit(errand_new(s, i, ORDER_ADD, NULL));
 }
 
+/* ------------------------------------------------------------------ pivot */
+
+/* After the pivot is in the journal; repeated until all of them record. */
+int target_record(struct session *s, struct df_error *err)
+{
+    int r = 0;
+    for (unsigned i = 0; !r && i < s->nbitmaps; i++)
+        if (s->bitmaps[i].info.frozen)
+            r = s->bitmaps[i].backend->ops->unlock(s->bitmaps[i].backend, s->bitmaps[i].bitmap, s->uuid, err);
+    s->records = r == 0;
+    s->again = r < 0;
+    s->retry_ms = clock_ms() + RETRY_MS;
+    if (!r && s->state == TARGET_MERGING)
+        target_merge(s);
+    return r;
+}
+
+/*
+ * Journal first: once a child may have recorded, no restart forgets it, and no
+ * source is told that it may live again.
+ */
 void target_pivot(struct session *s, struct request *request)
 {
     struct df_error err;
-    if (s->state == TARGET_RECEIVING || s->state == TARGET_MERGING || s->state == TARGET_OPERATIVE) {
-        report_reply(&request, s);      /* pivoted already */
-        return;
-    }
-    int r = session_may(s, EVENT_PIVOT, &err);
-    for (unsigned i = 0; !r && i < s->nbitmaps; i++)
-        r = s->bitmaps[i].backend->ops->unlock(s->bitmaps[i].backend, s->bitmaps[i].bitmap, s->uuid, &err);
-    if (r < 0) {
+    bool again = s->state == TARGET_RECEIVING || s->state == TARGET_MERGING || s->state == TARGET_OPERATIVE;
+    int r = again ? 0 : session_may(s, EVENT_PIVOT, &err);
+    if (!r && !again)
+        r = session_try(s, EVENT_PIVOT, &err);
+    if (!r && !s->records)
+        r = target_record(s, &err);
+    if (r < 0)
         request_fail(&request, &err);
-        return;
-    }
-    session_step(s, EVENT_PIVOT);
-    report_reply(&request, s);
-    if (s->state == TARGET_MERGING)
-        merge(s);
+    else
+        report_reply(&request, s);
 }
+
+/* -------------------------------------------------------------- ways back */
 
 void target_cancel(struct session *s, struct request *request)
 {
@@ -216,200 +162,70 @@ void target_cancel(struct session *s, struct request *request)
         report_reply(&request, s);
         return;
     }
-    if (session_may(s, EVENT_CANCEL, &err) < 0) {
-        error_set(&err, -EPERM, "session %s is %s on the target: its bitmaps have recorded writes since the pivot, so there is no way back to the source",
+    int r = session_may(s, EVENT_CANCEL, &err);
+    if (r < 0)
+        error_set(&err, -EPERM, "session %s is %s on the target: its bitmaps have recorded writes since the pivot, or may have, so there is no way back to the source",
                   s->text, state_name(s->state));
+    else
+        r = session_try(s, EVENT_CANCEL, &err);
+    if (r < 0) {
         request_fail(&request, &err);
         return;
     }
     for (unsigned i = 0; i < s->nbitmaps; i++)
-        submit(send_order(s, i, ORDER_DROP, NULL));
-    discard_bitmaps(s);
-    session_step(s, EVENT_CANCEL);
+        if (s->bitmaps[i].intake)
+            errand_submit(errand_new(s, i, ORDER_DROP, NULL));
+    target_discard(s);
     report_reply(&request, s);
 }
 
-/* Called when no order is under way any more. */
-void target_release(struct session *s)
+void target_abandon(struct session *s, struct request *request)
 {
-    for (unsigned i = 0; i < s->nbitmaps; i++) {
-        struct session_bitmap *b = &s->bitmaps[i];
-        if (!b->intake)
-            continue;
-        s->frames += b->intake->frames;
-        s->bytes += b->intake->bytes;
-        b->chunks_sent = b->intake->chunks_done;
-        s->engine->handles[b->handle] = false;
-        intake_free(&b->intake);
-    }
-}
-
-/* -------------------------------------------------------- attempt, seal */
-
-/* All bits are here: whatever of the source's messages was late or lost, the answer is that nothing is missing. */
-static bool is_complete(const struct session *s)
-{
-    return s->state == TARGET_FILLED || s->state == TARGET_MERGING || s->state == TARGET_OPERATIVE;
-}
-
-static void reply_nothing_missing(struct request **request)
-{
-    struct out out;
-    request_begin_reply(*request, &out);
-    out_list(&out, "missing");
-    out_close(&out);
-    request_reply(request, &out);
-}
-
-static void reply_sealed(struct request **request, bool exact, uint64_t missing, uint64_t wrong)
-{
-    struct out out;
-    request_begin_reply(*request, &out);
-    out_bool(&out, "exact", exact);
-    out_u64(&out, "missing", missing);
-    out_u64(&out, "wrong", wrong);
-    request_reply(request, &out);
-}
-
-void target_attempt(struct session *s, struct request *request)
-{
-    if (is_complete(s)) {
-        reply_nothing_missing(&request);
-        return;
-    }
-    uint32_t epoch = (uint32_t)node_u64(request->message->root, "epoch", 0);
-    struct collected *c = calloc(1, sizeof *c);
     struct df_error err;
-    if (!c || epoch < s->epoch) {
-        error_set(&err, c ? -ESTALE : -ENOMEM, "attempt %" PRIu32 " of session %s is refused: it is %s, attempt %" PRIu32, epoch, s->text, state_name(s->state), s->epoch);
-        free(c);
+    bool all_dirty = node_bool(request->message->root, "all_dirty");
+    bool again = (s->state == TARGET_ABANDONING || s->state == TARGET_ABANDONED) && s->all_dirty == all_dirty;
+    int r = 0;
+    if (!again && s->state == TARGET_PREPARED)
+        r = error_set(&err, -EPERM, "session %s is prepared: its bitmaps record nothing yet, 'cancel' removes them", s->text);
+    else if (!again && s->state != TARGET_RECEIVING)
+        r = error_set(&err, -EPERM, "session %s is %s: it cannot be abandoned then", s->text, state_name(s->state));
+    if (!r && !again) {
+        s->all_dirty = all_dirty;
+        r = session_try(s, EVENT_ABANDON, &err);
+    }
+    if (r < 0) {
         request_fail(&request, &err);
         return;
     }
-    s->epoch = epoch;
-    c->request = request;
-    c->left = s->nbitmaps;
-    request_begin_reply(request, &c->out);
-    out_list(&c->out, "missing");
-    for (unsigned i = 0; i < s->nbitmaps; i++) {
-        struct errand *errand = send_order(s, i, ORDER_ATTEMPT, NULL);
-        errand->order.epoch = epoch;
-        errand->collected = c;
-        submit(errand);
-    }
+    if (!again)
+        target_give_up(s);
+    report_wait_for(s, request, TARGET_ABANDONED);
 }
 
-static void attempt_done(struct session *s, struct errand *errand)
-{
-    struct collected *c = errand->collected;
-    const struct order *order = &errand->order;
-    for (size_t i = 0; i < order->nranges; i++) {
-        out_map(&c->out, NULL);
-        out_u64(&c->out, "handle", s->bitmaps[errand->bitmap].handle);
-        out_u64(&c->out, "first", order->ranges[i].first);
-        out_u64(&c->out, "count", order->ranges[i].count);
-        out_close(&c->out);
-    }
-    free(order->ranges);
-    if (order->r < 0)
-        c->err = order->err;
-    if (--c->left)
-        return;
-    if (c->err.code) {
-        out_destroy(&c->out);
-        request_fail(&c->request, &c->err);
-    } else {
-        out_close(&c->out);
-        request_reply(&c->request, &c->out);
-    }
-    free(c);
-}
+/* ------------------------------------------------------------------- time */
 
-void target_seal(struct session *s, struct request *request)
+/* Nobody but the source has the bits that are missing. */
+int64_t target_tick(struct session *s, int64_t now_ms)
 {
-    const node *root = request->message->root;
-    uint64_t handle = node_u64(root, "handle", 0);
     struct df_error err;
-    size_t nbytes;
-    const uint8_t *digests = node_bin(root, "digests", &nbytes);
-    for (unsigned i = 0; i < s->nbitmaps; i++) {
-        if (s->bitmaps[i].handle != handle)
-            continue;
-        if (is_complete(s)) {
-            reply_sealed(&request, true, 0, 0);
-            return;
-        }
-        struct errand *errand = send_order(s, i, ORDER_SEAL, request);
-        errand->order.epoch = (uint32_t)node_u64(root, "epoch", 0);
-        errand->order.ndigests = nbytes / 8;
-        for (size_t d = 0; d < nbytes / 8; d++) {
-            uint64_t v;
-            memcpy(&v, digests + 8 * d, 8);
-            errand->order.digests[d] = le64toh(v);
-        }
-        submit(errand);
-        return;
+    int64_t due = s->heard_ms + BEAT_MS + LINK_LOST_MS;
+    if (s->again && now_ms >= s->retry_ms) {
+        s->again = false;
+        if (s->state == TARGET_ABANDONING)
+            target_give_up(s);
+        else if (s->records)
+            target_merge(s);
+        else if (target_record(s, &err) < 0)
+            session_note(s, &err);
     }
-    error_set(&err, -ENOENT, "session %s has no bitmap with the handle %" PRIu64, s->text, handle);
-    request_fail(&request, &err);
-}
-
-static bool all_exact(const struct session *s)
-{
-    for (unsigned i = 0; i < s->nbitmaps; i++)
-        if (!s->bitmaps[i].exact)
-            return false;
-    return true;
-}
-
-static void seal_done(struct session *s, struct errand *errand)
-{
-    const struct order *order = &errand->order;
-    if (order->r < 0) {
-        request_fail(&errand->request, &order->err);
-        return;
-    }
-    s->bitmaps[errand->bitmap].exact = order->exact;
-    reply_sealed(&errand->request, order->exact, order->missing, order->wrong);
-    if (!all_exact(s) || !state_next(s->role, s->state, EVENT_EXACT))
-        return;
-    session_step(s, EVENT_EXACT);
-    if (s->state == TARGET_MERGING)
-        merge(s);
-}
-
-static void reclaim_done(struct session *s, struct errand *errand)
-{
-    struct session_bitmap *b = &s->bitmaps[errand->bitmap];
-    submit(send_order(s, errand->bitmap, ORDER_DROP, NULL));
-    if (errand->order.r < 0) {
-        session_note(s, &errand->order.err);
-        return;
-    }
-    b->merged = true;
-    for (unsigned i = 0; i < s->nbitmaps; i++)
-        if (!s->bitmaps[i].merged)
-            return;
-    session_step(s, EVENT_OPERATIVE);
-}
-
-void target_order_done(struct session *s, struct order *order)
-{
-    struct errand *errand = (struct errand *)order;
-    s->orders--;
-    switch (order->kind) {
-    case ORDER_ADD:
-    case ORDER_DROP:
-        break;
-    case ORDER_ATTEMPT:
-        attempt_done(s, errand);
-        break;
-    case ORDER_SEAL:
-        seal_done(s, errand);
-        break;
-    case ORDER_RECLAIM:
-        reclaim_done(s, errand);
-        break;
-    }
-    free(errand);
+    if (s->is_load || s->link_lost || (s->state != TARGET_PREPARED && s->state != TARGET_FILLED && s->state != TARGET_RECEIVING))
+        return s->again ? s->retry_ms : INT64_MAX;
+    if (now_ms < due)
+        return due;
+    error_set(&err, -ETIMEDOUT, s->state == TARGET_RECEIVING
+              ? "waiting for source: it is not heard; the bitmaps record on, and when it is gone for good, 'dirtyferry load' its dump or 'dirtyferry abandon' the session"
+              : "waiting for source: it is not heard; when it is gone for good, 'dirtyferry cancel' the session here");
+    session_note(s, &err);
+    report_link(s, true);
+    return INT64_MAX;
 }

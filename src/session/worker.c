@@ -28,7 +28,9 @@
 #include "wire/encoder.h"
 
 #define KEEP_MS     1000    /* a third of the time after which a lease is taken away */
+#define RATE_MS     100     /* the same at a limited rate, which is shared anew when a worker comes or goes */
 #define SEND_TRY_MS 250
+#define STALL_MS    1250    /* one frame is not taken for so long: with SEND_TRY_MS the daemon hears of it within 2 s */
 #define HOLD_MS     6000    /* the daemon answers a request for work within 5 s */
 
 struct worker {
@@ -39,7 +41,7 @@ struct worker {
     char path[4096];            /* of the map that is open */
     struct map *map;
 
-    uint64_t lease;
+    uint64_t lease, epoch;
     uint64_t frames, bytes;     /* of this lease */
     int64_t kept_ms;            /* when the lease was last confirmed */
     uint64_t rate;              /* bytes/s, 0 = no limit */
@@ -69,16 +71,18 @@ static void begin_request(const struct worker *w, struct out *out)
     out_text(out, "worker", w->name);
 }
 
-/* Confirm the lease when that is due.  -ECANCELED: it is ours no more. */
-static int keep_lease(struct worker *w, struct df_error *err)
+/* Confirm the lease when that is due, or there is something to say.  -ECANCELED: it is ours no more. */
+static int keep_lease(struct worker *w, bool stalled, struct df_error *err)
 {
-    if (clock_ms() - w->kept_ms < KEEP_MS)
+    if (clock_ms() - w->kept_ms < (w->rate ? RATE_MS : KEEP_MS) && !stalled)
         return 0;
     CLEANUP(message_free) struct message *reply = NULL;
     struct out out;
     begin_request(w, &out);
     out_u64(&out, "lease", w->lease);
     out_bool(&out, "done", false);
+    if (stalled)
+        out_bool(&out, "stalled", true);
     int r = client_call(w->client, &out, 0, &reply, err);
     if (r < 0)
         return r;
@@ -97,8 +101,8 @@ static int pace(struct worker *w, size_t nbytes, struct df_error *err)
         w->due_ns = now;        /* idle time is not saved up */
     while (w->due_ns > now) {
         int64_t left = w->due_ns - now;
-        clock_sleep_ns(left < NS_PER_S / 5 ? left : NS_PER_S / 5);
-        int r = keep_lease(w, err);
+        clock_sleep_ns(left < RATE_MS * NS_PER_MS ? left : RATE_MS * NS_PER_MS);
+        int r = keep_lease(w, false, err);
         if (r < 0)
             return r;
         now = clock_ns();
@@ -117,16 +121,20 @@ static int send_frame(struct worker *w, const struct frame *frame, struct df_err
     if (zmq_msg_init_size(&msg, n) < 0)
         return error_errno(err, -ENOMEM, "cannot make a frame of %zu bytes", n);
     frame_pack(frame, zmq_msg_data(&msg));
-    while (!r && zmq_msg_send(&msg, w->push, 0) < 0)
-        r = errno == EAGAIN || errno == EINTR ? keep_lease(w, err)
+    int64_t since_ms = 0;
+    while (!r && zmq_msg_send(&msg, w->push, 0) < 0) {
+        int64_t now_ms = clock_ms();
+        since_ms = since_ms ? since_ms : now_ms;
+        r = errno == EAGAIN || errno == EINTR ? keep_lease(w, now_ms - since_ms >= STALL_MS, err)
                                               : error_set(err, -errno, "cannot send to '%s': %s", w->data, zmq_strerror(errno));
+    }
     if (r < 0) {
         zmq_msg_close(&msg);
         return r;
     }
     w->frames++;
     w->bytes += n;
-    return w->frames % 64 ? 0 : keep_lease(w, err);
+    return w->frames % 64 ? 0 : keep_lease(w, false, err);
 }
 
 /* Chunks from `chunk` on, up to `end`, that lie in clean blocks. */
@@ -210,6 +218,9 @@ static int open_lease(struct worker *w, const node *root, struct stream *st, str
     st->end = st->first + node_u64(root, "count", 0);
     st->head = (struct frame){ .handle = (uint16_t)node_u64(root, "handle", 0), .epoch = (uint8_t)node_u64(root, "epoch", 0) };
     st->ndigests = 0;
+    if (w->epoch != node_u64(root, "epoch", 0))
+        net_close(&w->push);    /* a new attempt may follow a dead link: on a fresh connection */
+    w->epoch = node_u64(root, "epoch", 0);
     w->lease = node_u64(root, "lease", 0);
     w->rate = node_u64(root, "rate", 0);
     w->frames = w->bytes = 0;
@@ -268,7 +279,7 @@ static int work(struct worker *w, struct df_error *err)
 
 int worker_run(void *context, const char *control, const char *session, const char *data, uint32_t chunk_bytes, const char *name, struct df_error *err)
 {
-    struct worker w = { .context = context, .session = session, .name = name };
+    struct worker w = { .context = context, .session = session, .name = name, .epoch = 1 };
     int r = client_open(context, control, &w.client, err);
     if (!r && data)
         r = connect_data(&w, data, chunk_bytes, err);

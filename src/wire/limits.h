@@ -27,6 +27,7 @@
 #define WIRE_SEGMENTS           1024u       /* digests in one seal */
 #define WIRE_MISSING_RANGES     4096u       /* in one answer to an attempt */
 #define WIRE_EXTENT_NUMBERS     8192u       /* in one answer to bitmap-extents */
+#define WIRE_BLOCK_BYTES        655392u     /* one block of a dump: it fits into a control message */
 #define WIRE_ENDPOINT_BYTES     255u
 #define WIRE_WAIT_MS            10000u      /* the longest time that a reply is held back */
 

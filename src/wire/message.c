@@ -198,6 +198,18 @@ int message_decode(const void *bytes, size_t nbytes, enum message_kind kind, str
     return 0;
 }
 
+int message_decode_map(const void *bytes, size_t nbytes, const struct field *fields, struct message **out, struct df_error *err)
+{
+    CLEANUP(message_free) struct message *m = NULL;
+    int r = unpack(bytes, nbytes, &m, err);
+    if (!r)
+        r = check_map(fields, m->root, err);
+    if (r < 0)
+        return r;
+    *out = steal(&m);
+    return 0;
+}
+
 const struct message_type *message_identify(const void *bytes, size_t nbytes, uint64_t *id, struct df_error *err)
 {
     CLEANUP(message_free) struct message *m = NULL;

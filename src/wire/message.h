@@ -38,6 +38,8 @@ enum message_kind { MESSAGE_REQUEST, MESSAGE_REPLY, MESSAGE_EVENT };
 /* -EPROTO with a sentence for anything that is not such a message.  *id is set as soon as it is known. */
 int message_decode(const void *bytes, size_t nbytes, enum message_kind kind, struct message **message,
                    uint64_t *id, struct df_error *err);
+/* The same for a map of those fields that is no message: a dump's header, a journal's entry.  type and id stay empty. */
+int message_decode_map(const void *bytes, size_t nbytes, const struct field *fields, struct message **message, struct df_error *err);
 void message_free(struct message **message);
 /* Type and id of a request of our own making, so that its reply can be recognised; NULL if it breaks the schema. */
 const struct message_type *message_identify(const void *bytes, size_t nbytes, uint64_t *id, struct df_error *err);

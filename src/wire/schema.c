@@ -21,6 +21,7 @@
 #define ENDPOINT(key)   { key, FIELD_TEXT, false, 1, WIRE_ENDPOINT_BYTES, 0 }
 #define EPOCH           { "epoch", FIELD_U64, false, 1, WIRE_EPOCH_MAX, 0 }
 #define HANDLE          { "handle", FIELD_U64, false, 1, WIRE_HANDLE_MAX, 0 }
+#define LINK            { "link", FIELD_TEXT, true, 2, 4, 0 }     /* up, lost */
 #define NUMBER(key)     { key, FIELD_U64, false, U64_ANY, 0 }
 #define FLAG(key)       { key, FIELD_BOOL, false, 0, 0, 0 }
 #define OPTIONAL_FLAG(key) { key, FIELD_BOOL, true, 0, 0, 0 }
@@ -50,7 +51,12 @@ static const struct field hello_reply[] = {
 
 static const struct field a_disk[] = { DISK, END };
 static const struct field disk_add[] = { DISK, NUMBER("size"), END };
-static const struct field disk_item[] = { DISK, DISK_SIZE, FLAG("readonly"), { "bitmaps", FIELD_U64, false, U32_ANY, 0 }, END };
+static const struct field disk_item[] = {
+    DISK, DISK_SIZE, FLAG("readonly"),
+    { "bitmaps", FIELD_U64, false, U32_ANY, 0 },
+    { "damaged", FIELD_TEXT, true, 1, 4096, 0 },     /* why it cannot be opened; the rest is meaningless then */
+    END
+};
 static const struct field disk_list_reply[] = { { "disks", FIELD_MAPS, false, 0, 4096, disk_item }, OPTIONAL_FLAG("more"), END };
 
 static const struct field a_bitmap[] = { DISK, BITMAP, END };
@@ -97,6 +103,9 @@ static const struct field prepare[] = {
     END
 };
 static const struct field a_session[] = { SESSION, ROLE, END };
+static const struct field rollback[] = { SESSION, ROLE, OPTIONAL_FLAG("force"), END };
+static const struct field resume[] = { SESSION, { "target", FIELD_TEXT, true, 1, WIRE_ENDPOINT_BYTES, 0 }, END };
+static const struct field abandon[] = { SESSION, OPTIONAL_FLAG("all_dirty"), END };
 static const struct field session_bitmap[] = {
     DISK, BITMAP,
     { "as_disk", FIELD_TEXT, true, 1, 255, 0 },
@@ -109,6 +118,7 @@ static const struct field session_bitmap[] = {
     { "peer", FIELD_TEXT, true, 1, WIRE_ENDPOINT_BYTES, 0 },                            \
     { "epoch", FIELD_U64, false, 0, WIRE_EPOCH_MAX, 0 },                                \
     NUMBER("chunks"), NUMBER("chunks_done"), NUMBER("frames"), NUMBER("bytes"), NUMBER("resent_frames"), \
+    LINK, { "dump", FIELD_TEXT, true, 1, 4095, 0 },                                     \
     { "message", FIELD_TEXT, true, 0, 4096, 0 }
 static const struct field session_item[] = {
     SESSION_FIELDS,
@@ -146,13 +156,45 @@ static const struct field missing_item[] = {
     END
 };
 static const struct field attempt[] = { SESSION, EPOCH, END };
-static const struct field attempt_reply[] = { { "missing", FIELD_MAPS, false, 0, WIRE_MISSING_RANGES, missing_item }, END };
+static const struct field attempt_reply[] = {
+    STATE, ENDPOINT("data"), NUMBER("bytes"),
+    { "missing", FIELD_MAPS, false, 0, WIRE_MISSING_RANGES, missing_item },
+    END
+};
+static const struct field heartbeat[] = { SESSION, EPOCH, END };
+static const struct field heartbeat_reply[] = { STATE, EPOCH, NUMBER("bytes"), END };
 static const struct field seal[] = {
     SESSION, EPOCH, HANDLE,
     { "digests", FIELD_BIN, false, 8, 8 * WIRE_SEGMENTS, 0 },
     END
 };
 static const struct field seal_reply[] = { FLAG("exact"), NUMBER("missing"), NUMBER("wrong"), END };
+
+/* ---- dumps, block by block */
+
+static const struct field dump[] = {
+    { "dump", FIELD_U64, false, 1, UINT64_MAX, 0 },         /* chosen by who asks */
+    { "session", FIELD_UUID, true, 0, 0, 0 },
+    { "disk", FIELD_TEXT, true, 1, 255, 0 },
+    { "bitmap", FIELD_TEXT, true, 1, 1023, 0 },
+    { "index", FIELD_U64, false, U64_ANY, 0 },
+    { "handle", FIELD_U64, false, 1, WIRE_SESSION_BITMAPS + 1, 0 },     /* one more than there are: the end */
+    { "first", FIELD_U64, false, 0, WIRE_CHUNKS, 0 },
+    END
+};
+static const struct field dump_reply[] = {
+    { "block", FIELD_BIN, false, 1, WIRE_BLOCK_BYTES, 0 },
+    { "handle", FIELD_U64, true, 1, WIRE_SESSION_BITMAPS + 1, 0 },      /* of the next block; not there: it was the last */
+    { "first", FIELD_U64, true, 0, WIRE_CHUNKS, 0 },
+    END
+};
+static const struct field load[] = {
+    { "dump", FIELD_U64, false, 1, UINT64_MAX, 0 },
+    SESSION,
+    { "index", FIELD_U64, false, U64_ANY, 0 },
+    { "block", FIELD_BIN, false, 1, WIRE_BLOCK_BYTES, 0 },
+    END
+};
 
 /* ---- workers */
 
@@ -161,6 +203,7 @@ static const struct field lease[] = {
     { "worker", FIELD_TEXT, false, 1, 64, 0 },
     { "lease", FIELD_U64, true, U64_ANY, 0 },
     { "done", FIELD_BOOL, true, 0, 0, 0 },
+    OPTIONAL_FLAG("stalled"),
     { "frames", FIELD_U64, true, U64_ANY, 0 },
     { "bytes", FIELD_U64, true, U64_ANY, 0 },
     { "digests", FIELD_BIN, true, 8, 8 * WIRE_SEGMENTS, 0 },
@@ -200,14 +243,20 @@ const struct message_type message_types[] = {
     { "prepare",         prepare,        session_reply },
     { "pivot",           a_session,      session_reply },
     { "cancel",          a_session,      session_reply },
-    { "rollback",        a_session,      session_reply },
+    { "rollback",        rollback,       session_reply },
+    { "resume",          resume,         session_reply },
+    { "abandon",         abandon,        session_reply },
+    { "dump",            dump,           dump_reply },
+    { "load",            load,           session_reply },
     { "status",          status_request, status_reply },
     { "wait",            wait_request,   session_reply },
     { "offer",           offer,          offer_reply },
     { "attempt",         attempt,        attempt_reply },
+    { "heartbeat",       heartbeat,      heartbeat_reply },
     { "seal",            seal,           seal_reply },
     { "lease",           lease,          lease_reply },
     { "state",           session_event,  NULL },
+    { "link",            session_event,  NULL },
     { "progress",        session_event,  NULL },
     { "snapshot",        session_event,  NULL },
     { 0 }

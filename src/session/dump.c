@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * From maps that stand still to the blocks of a dump (wire/dump.h) and to a
+ * file.  A block is made from its place alone, so it may be asked for twice.
+ */
+#include "session/dump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "wire/encoder.h"
+
+/* ---------------------------------------------------------------- blocks */
+
+static uint64_t clean_chunks(const struct map *map, const struct chunking *c, uint64_t chunk)
+{
+    uint64_t block = map_next_block(map, chunk * c->chunk_bytes / MAP_BLOCK_BYTES);
+    uint64_t dirty = block == map->nblocks ? chunk_count(c) : block * MAP_BLOCK_BYTES / c->chunk_bytes;
+    return dirty > chunk ? dirty - chunk : 0;
+}
+
+/* The next frame from `chunk` on. */
+static bool next_frame(struct encoder *e, const struct map *map, const struct chunking *c, uint64_t chunk, struct frame *frame)
+{
+    const uint8_t *leaf = (const uint8_t *)(const void *)map->leaf;
+    uint64_t end = chunk_count(c);
+    encoder_start(e, (uint32_t)chunk);
+    while (chunk < end) {
+        uint64_t clean = clean_chunks(map, c, chunk);
+        uint64_t taken = clean ? encoder_clean(e, clean < UINT32_MAX ? (uint32_t)clean : UINT32_MAX) : encoder_chunk(e, leaf + chunk * c->chunk_bytes);
+        if (!taken)
+            break;
+        chunk += taken;
+    }
+    return encoder_finish(e, frame);
+}
+
+static int data_block(const struct still *still, struct dump_cursor *at, struct dump_block *block, struct df_error *err)
+{
+    struct chunking c = dump_chunking(&still->header, at->handle - 1);
+    CLEANUP(encoder_destroy) struct encoder e = { 0 };
+    struct frame frame = { .handle = (uint16_t)at->handle, .epoch = (uint8_t)still->header.epoch };
+    if (at->first >= chunk_count(&c))
+        return error_set(err, -EINVAL, "bitmap %u of the dump has no chunk %" PRIu64, at->handle, at->first);
+    int r = encoder_init(&e, &c, err);
+    if (!r)
+        r = dump_data_begin(block, err);
+    while (!r && at->first < chunk_count(&c) && next_frame(&e, still->maps[at->handle - 1], &c, at->first, &frame) && dump_data_add(block, &frame))
+        at->first += frame.count;
+    if (r < 0)
+        return r;
+    dump_data_finish(block, at->index, still->header.id);
+    if (at->first == chunk_count(&c)) {
+        at->handle++;
+        at->first = 0;
+    }
+    return 0;
+}
+
+void still_digests(const struct map *map, uint64_t *digests, size_t n)
+{
+    uint64_t blocks = map_segment_blocks(map->nblocks);
+    for (size_t i = 0; i < n; i++)
+        digests[i] = map_digest(map, i * blocks, blocks);
+}
+
+static int end_block(const struct still *still, const struct dump_cursor *at, struct dump_block *block, struct df_error *err)
+{
+    struct dump_digests digests[WIRE_SESSION_BITMAPS];
+    size_t n = still->header.nbitmaps;
+    CLEANUP(cleanup_free) uint64_t *numbers = calloc(n * WIRE_SEGMENTS, sizeof *numbers);
+    if (!numbers)
+        return error_errno(err, -ENOMEM, "cannot finish a dump");
+    for (size_t i = 0; i < n; i++) {
+        uint64_t *own = numbers + i * WIRE_SEGMENTS;
+        size_t segments = dump_segments(still->maps[i]->nbits);
+        still_digests(still->maps[i], own, segments);
+        for (size_t d = 0; d < segments; d++)
+            own[d] = htole64(own[d]);
+        digests[i] = (struct dump_digests){ (const uint8_t *)own, segments * sizeof *own };
+    }
+    return dump_pack_end(block, at->index, still->header.id, digests, n, err);
+}
+
+int still_block(const struct still *still, struct dump_cursor *at, struct dump_block *block, bool *last, struct df_error *err)
+{
+    int r;
+    if (at->handle < 1 || at->handle > still->header.nbitmaps + 1)
+        return error_set(err, -EINVAL, "a dump of %zu bitmaps has no bitmap %u", still->header.nbitmaps, at->handle);
+    *last = at->index && at->handle > still->header.nbitmaps;
+    if (at->index == 0)
+        r = dump_pack_header(block, &still->header, err);
+    else if (*last)
+        r = end_block(still, at, block, err);
+    else
+        r = data_block(still, at, block, err);
+    at->index++;
+    return r;
+}
+
+/* ------------------------------------------------------------------ file */
+
+static int write_all(int fd, const uint8_t *bytes, size_t nbytes)
+{
+    while (nbytes) {
+        ssize_t n = write(fd, bytes, nbytes);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        bytes += n;
+        nbytes -= (size_t)n;
+    }
+    return 0;
+}
+
+static int write_blocks(int fd, const struct still *still, struct df_error *err)
+{
+    CLEANUP(dump_block_destroy) struct dump_block block = { 0 };
+    struct dump_cursor at = { 0, 1, 0 };
+    int r = 0;
+    for (bool last = false; !r && !last;) {
+        r = still_block(still, &at, &block, &last, err);
+        if (!r && (r = write_all(fd, block.bytes, block.nbytes)) < 0)
+            error_errno(err, r, "cannot write the dump of session %s", still->header.session);
+    }
+    if (!r && fsync(fd) < 0)
+        r = error_errno(err, -errno, "cannot make the dump of session %s durable", still->header.session);
+    return r;
+}
+
+/* Whole under its name, or not there: written aside, synced, renamed, and the directory synced. */
+int still_write(const struct still *still, int dirfd, const char *name, struct df_error *err)
+{
+    char fresh[80];
+    snprintf(fresh, sizeof fresh, "%s.new", name);
+    unlinkat(dirfd, fresh, 0);
+    CLEANUP(cleanup_fd) int fd = openat(dirfd, fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return error_errno(err, -errno, "cannot write the dump of session %s", still->header.session);
+    int r = write_blocks(fd, still, err);
+    if (!r && (renameat(dirfd, fresh, dirfd, name) < 0 || fsync(dirfd) < 0))
+        r = error_errno(err, -errno, "cannot write the dump of session %s", still->header.session);
+    if (r < 0)
+        unlinkat(dirfd, fresh, 0);
+    return r;
+}

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "session/journal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <xxhash.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "session/session.h"
+
+#define SLOT_SPARE  2048u           /* endpoints and the message may grow */
+#define SLOT_UNIT   4096u
+#define SLOT_MAX    (WIRE_CONTROL_BYTES + SLOT_SPARE + SLOT_UNIT)
+#define NOTE_BYTES  1024u           /* of the message are kept */
+
+struct slot_head {
+    char magic[8];
+    uint64_t number;
+    uint64_t nbytes;
+    uint64_t sum;                   /* of the head before it and the entry behind it */
+};
+
+static const char slot_magic[8] = { 'd', 'f', 'j', 'o', 'u', 'r', 'n', 1 };
+
+#define FLAG(key)       { key, FIELD_BOOL, false, 0, 0, 0 }
+#define U64(key, max)   { key, FIELD_U64, false, 0, max, 0 }
+#define TEXT(key, max)  { key, FIELD_TEXT, false, 0, max, 0 }
+
+static const struct field bitmap_fields[] = {
+    { "disk", FIELD_TEXT, false, 1, DF_DISK_NAME_MAX, 0 }, { "bitmap", FIELD_TEXT, false, 1, DF_BITMAP_NAME_MAX, 0 },
+    TEXT("as_disk", DF_DISK_NAME_MAX), TEXT("as_bitmap", DF_BITMAP_NAME_MAX),
+    U64("handle", WIRE_HANDLE_MAX), U64("chunks", WIRE_CHUNKS),
+    FLAG("exact"), FLAG("fenced"), FLAG("created"), FLAG("merged"),
+    { 0 }
+};
+
+static const struct field entry_fields[] = {
+    { "session", FIELD_UUID, false, 0, 0, 0 }, TEXT("role", 6), TEXT("state", 32),
+    U64("epoch", WIRE_EPOCH_MAX), U64("chunk_size", WIRE_CHUNK_BYTES_MAX),
+    TEXT("peer", WIRE_ENDPOINT_BYTES), TEXT("data", WIRE_ENDPOINT_BYTES),
+    U64("workers", WIRE_WORKERS), U64("max_bandwidth", UINT64_MAX), U64("pivot", UINT64_MAX),
+    U64("frames", UINT64_MAX), U64("bytes", UINT64_MAX), U64("resent_frames", UINT64_MAX),
+    FLAG("all_dirty"), U64("dump_epoch", WIRE_EPOCH_MAX), FLAG("loaded"), TEXT("message", NOTE_BYTES),
+    { "bitmaps", FIELD_MAPS, false, 1, WIRE_SESSION_BITMAPS, bitmap_fields },
+    { 0 }
+};
+
+/* --------------------------------------------------------------- writing */
+
+static void put_bitmap(struct out *out, const struct session_bitmap *b)
+{
+    out_map(out, NULL);
+    out_text(out, "disk", b->disk);
+    out_text(out, "bitmap", b->bitmap);
+    out_text(out, "as_disk", b->as_disk);
+    out_text(out, "as_bitmap", b->as_bitmap);
+    out_u64(out, "handle", b->handle);
+    out_u64(out, "chunks", b->chunks);
+    out_bool(out, "exact", b->exact);
+    out_bool(out, "fenced", b->fenced);
+    out_bool(out, "created", b->created);
+    out_bool(out, "merged", b->merged);
+    out_close(out);
+}
+
+static void put_entry(struct out *out, const struct session *s, enum session_state state)
+{
+    char note[NOTE_BYTES + 1];
+    uint64_t frames, bytes;
+    session_traffic(s, &frames, &bytes);
+    snprintf(note, sizeof note, "%.*s", (int)NOTE_BYTES, s->message);
+    out_init(out);
+    out_text(out, "session", s->text);
+    out_text(out, "role", role_name(s->role));
+    out_text(out, "state", state_name(state));
+    out_u64(out, "epoch", s->epoch);
+    out_u64(out, "chunk_size", s->chunk_bytes);
+    out_text(out, "peer", s->peer_endpoint);
+    out_text(out, "data", s->data);
+    out_u64(out, "workers", s->workers);
+    out_u64(out, "max_bandwidth", s->max_bandwidth);
+    out_u64(out, "pivot", s->pivot);
+    out_u64(out, "frames", frames);
+    out_u64(out, "bytes", bytes);
+    out_u64(out, "resent_frames", s->resent_frames);
+    out_bool(out, "all_dirty", s->all_dirty);
+    out_u64(out, "dump_epoch", s->dump_epoch);
+    out_bool(out, "loaded", s->is_load);
+    out_text(out, "message", note);
+    out_list(out, "bitmaps");
+    for (unsigned i = 0; i < s->nbitmaps; i++)
+        put_bitmap(out, &s->bitmaps[i]);
+    out_close(out);
+}
+
+static uint64_t slot_sum(const struct slot_head *head, const uint8_t *entry)
+{
+    return XXH3_64bits_withSeed(entry, head->nbytes, XXH3_64bits(head, offsetof(struct slot_head, sum)));
+}
+
+static void file_name(const struct session *s, char name[64])
+{
+    snprintf(name, 64, "%s.%s", s->text, role_name(s->role));
+}
+
+/* The file gets its name when its first entry is in it. */
+static int create(struct session *s, struct journal *j, size_t nbytes)
+{
+    char name[64];
+    file_name(s, name);
+    unlinkat(s->engine->sessions_dir, ".new", 0);
+    *j = (struct journal){ .fd = -1 };
+    j->fd = openat(s->engine->sessions_dir, ".new", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (j->fd < 0)
+        return -errno;
+    j->slot_bytes = (nbytes + SLOT_SPARE + SLOT_UNIT - 1) / SLOT_UNIT * SLOT_UNIT;
+    off_t whole = (off_t)(JOURNAL_SLOTS * j->slot_bytes);
+    if (fallocate(j->fd, 0, 0, whole) < 0 && (errno != EOPNOTSUPP || ftruncate(j->fd, whole) < 0))
+        return -errno;
+    return 0;
+}
+
+static unsigned free_slot(const struct journal *j)
+{
+    unsigned slot = 0;
+    while (slot == j->newest || slot == j->synced || slot == j->syncing)
+        slot++;
+    return slot;
+}
+
+static int put_slot(struct journal *j, unsigned slot, const uint8_t *entry, size_t nbytes)
+{
+    CLEANUP(cleanup_free) uint8_t *bytes = malloc(sizeof(struct slot_head) + nbytes);
+    struct slot_head head = { .number = j->number + 1, .nbytes = nbytes };
+    size_t whole = sizeof head + nbytes;
+    if (!bytes || whole > j->slot_bytes)
+        return bytes ? -EFBIG : -ENOMEM;
+    memcpy(head.magic, slot_magic, sizeof head.magic);
+    head.sum = slot_sum(&head, entry);
+    memcpy(bytes, &head, sizeof head);
+    memcpy(bytes + sizeof head, entry, nbytes);
+    for (size_t done = 0; done < whole;) {
+        ssize_t n = pwrite(j->fd, bytes + done, whole - done, (off_t)(slot * j->slot_bytes + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        done += (size_t)n;
+    }
+    j->number++;
+    j->newest = slot;
+    return 0;
+}
+
+int journal_write(struct session *s, enum session_state state, struct df_error *err)
+{
+    struct journal *j = &s->journal;
+    struct out out;
+    const uint8_t *entry;
+    size_t nbytes;
+    char name[64];
+    if (j->named && !j->open)
+        return 0;       /* it is over */
+    put_entry(&out, s, state);
+    int r = out_finish(&out, &entry, &nbytes) ? 0 : -ENOMEM;
+    bool fresh = !j->open;
+    file_name(s, name);
+    if (!r && fresh) {
+        r = create(s, j, nbytes + sizeof(struct slot_head) + s->nbitmaps * 16);
+        j->open = j->fd >= 0;
+    }
+    if (!r)
+        r = put_slot(j, free_slot(j), entry, nbytes);
+    if (!r && fresh && renameat(s->engine->sessions_dir, ".new", s->engine->sessions_dir, name) < 0)
+        r = -errno;
+    out_destroy(&out);
+    if (!r)
+        j->named = true;
+    if (r < 0 && fresh) {
+        journal_close(j);
+        unlinkat(s->engine->sessions_dir, ".new", 0);
+    }
+    return r < 0 ? error_errno(err, r, "cannot write down in the journal that session %s is %s", s->text, state_name(state)) : 0;
+}
+
+int journal_sync(const struct journal *j, int dirfd, struct df_error *err)
+{
+    if (fdatasync(j->fd) < 0 || fsync(dirfd) < 0)
+        return error_errno(err, -errno, "cannot make the journal of a session durable");
+    return 0;
+}
+
+void journal_sync_begins(struct journal *j)
+{
+    j->syncing = j->newest;
+}
+
+void journal_sync_ended(struct journal *j)
+{
+    j->synced = j->syncing;
+}
+
+void journal_close(struct journal *j)
+{
+    if (j->open)
+        close(j->fd);
+    *j = (struct journal){ .named = j->named };
+}
+
+void journal_remove(struct session *s)
+{
+    char name[64];
+    if (!s->journal.named)
+        return;
+    file_name(s, name);
+    unlinkat(s->engine->sessions_dir, name, 0);
+    journal_close(&s->journal);
+}
+
+/* --------------------------------------------------------------- reading */
+
+int journal_open_dir(const char *state_dir, int *dirfd, struct df_error *err)
+{
+    CLEANUP(cleanup_fd) int state = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (state < 0)
+        return error_errno(err, -errno, "cannot open the state directory '%s'", state_dir);
+    if (mkdirat(state, "sessions", 0700) < 0 && errno != EEXIST)
+        return error_errno(err, -errno, "cannot make '%s/sessions'", state_dir);
+    *dirfd = openat(state, "sessions", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return *dirfd < 0 ? error_errno(err, -errno, "cannot open '%s/sessions'", state_dir) : 0;
+}
+
+/* The entry of a slot, if it is whole; free() it.  One that was never written is all zero. */
+static uint8_t *read_slot(struct journal *j, unsigned slot, struct slot_head *head)
+{
+    static const struct slot_head unwritten;
+    off_t at = (off_t)(slot * j->slot_bytes);
+    if (pread(j->fd, head, sizeof *head, at) != sizeof *head || !memcmp(head, &unwritten, sizeof unwritten))
+        return NULL;
+    bool sound = !memcmp(head->magic, slot_magic, sizeof slot_magic) && head->nbytes <= j->slot_bytes - sizeof *head;
+    CLEANUP(cleanup_free) uint8_t *entry = sound ? malloc(head->nbytes) : NULL;
+    if (entry && pread(j->fd, entry, head->nbytes, at + (off_t)sizeof *head) == (ssize_t)head->nbytes && slot_sum(head, entry) == head->sum)
+        return steal(&entry);
+    j->torn = true;
+    return NULL;
+}
+
+static int read_newest(struct journal *j, struct message **out, struct df_error *err)
+{
+    CLEANUP(cleanup_free) uint8_t *newest = NULL;
+    struct slot_head head, best = { .number = 0 };
+    struct stat st;
+    if (fstat(j->fd, &st) < 0)
+        return error_errno(err, -errno, "it cannot be looked at");
+    j->slot_bytes = (size_t)st.st_size / JOURNAL_SLOTS;
+    if (!S_ISREG(st.st_mode) || j->slot_bytes < SLOT_UNIT || j->slot_bytes > SLOT_MAX || j->slot_bytes % SLOT_UNIT)
+        return error_set(err, -EPROTO, "it has not the size of a journal");
+    for (unsigned slot = 0; slot < JOURNAL_SLOTS; slot++) {
+        uint8_t *entry = read_slot(j, slot, &head);
+        if (!entry || head.number <= best.number) {
+            free(entry);
+            continue;
+        }
+        free(newest);
+        newest = entry;
+        best = head;
+        j->newest = j->synced = j->syncing = slot;
+    }
+    j->number = best.number;
+    return newest ? message_decode_map(newest, best.nbytes, entry_fields, out, err) : error_set(err, -EPROTO, "it has no whole entry");
+}
+
+static int take_file(int dirfd, const char *name, journal_entry *each, void *opaque)
+{
+    CLEANUP(message_free) struct message *entry = NULL;
+    struct journal j = { .named = true, .open = true };
+    struct df_error err;
+    char aside[300];
+    j.fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (j.fd < 0)
+        return 0;
+    if (read_newest(&j, &entry, &err) == 0)
+        return each(opaque, &j, entry->root);
+    close(j.fd);
+    snprintf(aside, sizeof aside, "%s.damaged", name);
+    renameat(dirfd, name, dirfd, aside);
+    log_error("the journal '%s' cannot be read: %s; it is put aside as '%s', and its session's bitmaps are settled without it", name, err.message, aside);
+    return 0;
+}
+
+static bool is_journal(const char *name)
+{
+    size_t n = strlen(name);
+    return n == UUID_TEXT_BYTES - 1 + 7 && (!strcmp(name + n - 7, ".source") || !strcmp(name + n - 7, ".target"));
+}
+
+int journal_each(int dirfd, journal_entry *each, void *opaque, struct df_error *err)
+{
+    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        int r = -errno;
+        if (fd >= 0)
+            close(fd);
+        return error_errno(err, r, "cannot list the journals");
+    }
+    int r = 0;
+    for (struct dirent *e; !r && (e = readdir(dir));)
+        if (is_journal(e->d_name))
+            r = take_file(dirfd, e->d_name, each, opaque);
+    closedir(dir);
+    return r;
+}

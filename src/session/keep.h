@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The keeper: one thread for what a session does with files and what may take
+ * long: syncing, dumps.  So neither the control thread nor the stream waits for
+ * a disk.
+ *
+ * A chore goes there by pointer over an inproc PAIR and comes back when it is
+ * done; between the two it belongs to the keeper.  A session with a chore under
+ * way (session->orders) is neither closed nor freed, so the chore may use its
+ * bitmaps, maps and journal.
+ */
+#ifndef SESSION_KEEP_H
+#define SESSION_KEEP_H
+
+#include <dirtyferry/error.h>
+
+struct keeper;
+
+/* The first member of what is handed over. */
+struct chore {
+    void (*work)(struct chore *chore);  /* on the keeper's thread */
+    void (*done)(struct chore *chore);  /* on the control thread; frees it */
+    int r;
+    struct df_error err;
+};
+
+int keeper_start(void *context, struct keeper **keeper, struct df_error *err);
+/* Ends the thread.  Chores that are under way are lost. */
+void keeper_stop(struct keeper **keeper);
+void *keeper_socket(struct keeper *keeper);
+void keeper_send(struct keeper *keeper, struct chore *chore);
+/* Call `done` of all that is finished. */
+void keeper_receive(struct keeper *keeper);
+
+#endif
