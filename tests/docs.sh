@@ -169,6 +169,16 @@ for target in $(grep -ohE '`make [a-z]+`' "$src/README.md" "$src/HACKING.md" | t
     run make "$target"
 done
 
+# ---- README.md: "When something fails" has a row for each tests/fail-*.sh that make check runs, and no other
+
+rows=$(sed -n 's,^| \[\([a-z-]*\)\](tests/fail-\([a-z-]*\)\.sh): .*,\1 \2,p' "$src/README.md")
+same "rows of \"When something fails\" (<) and the scripts that they name (>)" "$(cut -d' ' -f1 <<<"$rows")" "$(cut -d' ' -f2 <<<"$rows")"
+same "rows of \"When something fails\" (<) and tests/fail-*.sh (>)" "$(cut -d' ' -f1 <<<"$rows")" \
+    "$(cd "$src/tests" && printf '%s\n' fail-*.sh | sed 's/^fail-//; s/\.sh$//' | grep -vx common)"
+same "rows of \"When something fails\" (<) and what make check runs (>)" "$(cut -d' ' -f1 <<<"$rows")" \
+    "$(sed -n 's,^tests/fail-\([a-z-]*\)\.sh\.log: .*,\1,p' "$build/Makefile")"
+same "rows that lack a column of the four (<)" "$(sed -n '/^## When something fails/,/^## Limits/p' "$src/README.md" | awk -F'|' '/^\|/ && (NF != 6 || $2 ~ /^ *$/ || $3 ~ /^ *$/ || $4 ~ /^ *$/ || $5 ~ /^ *$/) { print $2 }')" ""
+
 # ---- files that the documents name
 
 for document in README.md HACKING.md SECURITY.md; do
