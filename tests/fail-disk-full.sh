@@ -103,4 +103,21 @@ expect "source" "$(flags a five daily busy inconsistent readonly)" "busy=true in
 refuse 1 "busy" -- b bitmap export five daily "$dir/x" --format raw
 space b
 finished "$session" five
+
+# ---- a restart that needs space: the daemon does not start, and nothing is given up for it
+big_disk six
+slow six/daily
+pivot "$session"
+mid_stream "$session" 10
+die b
+rm "$dir/b/sessions/$session.received-0"
+full b
+status=0
+timeout 20 "$dirtyferryd" --state-dir "$dir/b" --control "ipc://$dir/b.sock" --data "ipc://$dir/b.data" --events "ipc://$dir/b.events" \
+    >"$dir/b.out" 2>"$dir/b.err" || status=$?
+expect "exit status" $status 1
+grep -q "session $session cannot go on: .*No space left" "$dir/b.err" || fail "it says: $(cat "$dir/b.err")"
+space b
+host_b_linked
+finished "$session" six
 finish

@@ -16,6 +16,9 @@
  *            merging, abandoning        are finished
  *   ends     what they let go of is let go
  *
+ * Where that needs space, memory or descriptors that are not there, the daemon
+ * does not start: nothing is given up for a full disk.
+ *
  * When the host was restarted without a clean stop, memory that was not synced
  * is gone, and with it every certainty about what happened after the last sync:
  * a source may have pivoted, so it keeps its disks read-only, and its bits say
@@ -208,14 +211,22 @@ static void go_on_source(struct session *s)
     source_start_workers(s);
 }
 
-static void recover_source(struct session *s)
+/* It passes when somebody does something about it. */
+static bool is_shortage(int r)
+{
+    return r == -ENOSPC || r == -EDQUOT || r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+}
+
+static int recover_source(struct session *s, struct df_error *why)
 {
     struct df_error err;
     if (state_is_end(s->state)) {
         end_source(s);
-        return;
+        return 0;
     }
     int r = open_source(s, &err), p = peer_open(s->engine->context, s->peer_endpoint, &s->peer, r < 0 ? NULL : &err);
+    if (is_shortage(r))
+        return error_set(why, r, "session %s cannot go on: %.2048s", s->text, err.message);
     if (s->state == SOURCE_PREPARING && !s->damaged) {
         error_set(&err, -EINTR, "the source's daemon was restarted while session %s was being prepared", s->text);
         source_withdraw(s, &err);
@@ -224,6 +235,7 @@ static void recover_source(struct session *s)
     } else {
         go_on_source(s);
     }
+    return 0;
 }
 
 /* ----------------------------------------------------------------- target */
@@ -254,17 +266,18 @@ static void give_up(struct session *s, const char *why)
     target_give_up(s);
 }
 
-static void recover_target(struct session *s)
+static int recover_target(struct session *s, struct df_error *why)
 {
     struct df_error err;
     if (s->state == TARGET_CANCELLED) {
         open_backends(s);
         target_discard(s);
-        return;
     }
     if (state_is_end(s->state))
-        return;
+        return 0;
     int r = target_open(s, s->engine->rebooted, &err);
+    if (is_shortage(r))
+        return error_set(why, r, "session %s cannot go on: %.2048s", s->text, err.message);
     target_begin(s);
     if (r >= 0 && (s->state == TARGET_PREPARED || s->state == TARGET_FILLED) && has_recorded(s))
         session_step(s, EVENT_PIVOT);       /* the entry that said so is lost */
@@ -279,6 +292,7 @@ static void recover_target(struct session *s)
         if (target_record(s, &err) < 0)
             session_note(s, &err);
     }
+    return 0;
 }
 
 /* -------------------------------------------------------------------- all */
@@ -318,11 +332,13 @@ int recover_sessions(struct engine *engine, struct df_error *err)
     int r = journal_each(engine->sessions_dir, take_entry, engine, err);
     if (r < 0)
         return r;
-    for (struct session *s = engine->sessions; s; s = s->next) {
+    for (struct session *s = engine->sessions; !r && s; s = s->next) {
         if (!state_is_end(s->state))
             log_info("session %s %s: found in the journal, %s", s->text, role_name(s->role), state_name(s->state));
-        (s->role == ROLE_SOURCE ? recover_source : recover_target)(s);
+        r = (s->role == ROLE_SOURCE ? recover_source : recover_target)(s, err);
     }
+    if (r < 0)
+        return r;
     clean_up(engine);
     dump_clean_up(engine);
     return 0;
