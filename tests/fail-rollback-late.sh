@@ -10,6 +10,7 @@ pivot "$session"
 record b one 20
 before=$(snapshot a b)
 refuse 1 "$session.*(recorded|way back)" -- a rollback "$session"
+refuse 1 "$session.*(recorded|way back)" -- a rollback "$session" --force
 refuse 1 "$session.*cancel" -- a cancel "$session"
 expect "refused ways back change nothing" "$(snapshot a b)" "$before"
 expect "states" "$(state a "$session" source)/$(state b "$session" target)" streaming/receiving

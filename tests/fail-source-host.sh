@@ -67,6 +67,10 @@ record b three 50
 mid_stream "$session"
 crash
 is_damaged three "$session"
+# Nor are the bits trusted after one more restart of the daemon alone.
+stop a
+host a
+is_damaged three "$session"
 b abandon "$session" --all-dirty >/dev/null
 expect "target" "$(flags b three daily busy inconsistent count)" "busy=false inconsistent=false count=$disk_bytes"
 eventually "the source hears of it" is_state a "$session" source abandoned

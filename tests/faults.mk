@@ -20,7 +20,7 @@ SOAK_RUNS = 2000
 SOAK_MINUTES = 20
 .PHONY: soak
 soak: all tests/fault-guest$(EXEEXT) tests/crash-daemon$(EXEEXT) tests/proto-dump$(EXEEXT) tests/df-boot$(EXEEXT)
-	$(AM_TESTS_ENVIRONMENT) bash $(srcdir)/tests/faults.sh --runs $(SOAK_RUNS) --minutes $(SOAK_MINUTES)
+	$(AM_TESTS_ENVIRONMENT) bash $(srcdir)/tests/faults.sh --runs $(SOAK_RUNS) --minutes $(SOAK_MINUTES) --at-least 500
 
 # What failing runs left.
 .PHONY: clean-faults

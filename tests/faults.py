@@ -161,6 +161,7 @@ def main():
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=4 * (os.cpu_count() or 2))
     parser.add_argument("--minutes", type=float, help="begin no run after that")
+    parser.add_argument("--at-least", type=int, default=0, help="so many must fit into the minutes")
     parser.add_argument("--patience", type=float, default=PATIENCE_S, metavar="S", help=f"a run that takes longer is stuck [{PATIENCE_S}]")
     parser.add_argument("--first", action="store_true", help="begin no run after a failure")
     parser.add_argument("--list", action="store_true", help="print the places")
@@ -201,6 +202,7 @@ def main():
         failed = failed or missed
     if options.minutes and len(results) < runs and options.seed is None and not (options.only or options.flow):
         print(f"only {len(results)} of {runs} runs fit into {options.minutes:g} minutes")
+        failed = failed or len(results) < options.at_least
     sys.exit(1 if failed else 0)
 
 

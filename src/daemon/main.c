@@ -119,8 +119,8 @@ static int look_at_boot(struct daemon *d, struct df_error *err)
 {
     uint8_t now[BOOT_ID_BYTES], then[BOOT_ID_BYTES];
     int r = boot_id(now, err);
-    if (!r && pread(d->lock, then, sizeof then, 0) == sizeof then)
-        d->engine->rebooted = memcmp(now, then, sizeof now) != 0;
+    if (!r)     /* not there: it was never synced */
+        d->engine->rebooted = pread(d->lock, then, sizeof then, 0) != sizeof then || memcmp(now, then, sizeof now) != 0;
     return r;
 }
 
@@ -130,6 +130,8 @@ static int note_boot(struct daemon *d, struct df_error *err)
     int r = boot_id(now, err);
     if (!r && pwrite(d->lock, now, sizeof now, 0) != sizeof now)
         r = error_errno(err, -errno, "cannot write '%s/lock'", d->state_dir);
+    if (!r && fsync(d->lock) < 0 && errno != EINVAL)
+        r = error_errno(err, -errno, "cannot make '%s/lock' durable", d->state_dir);
     return r;
 }
 

@@ -278,7 +278,7 @@ static int read_newest(struct journal *j, struct message **out, struct df_error 
     return newest ? message_decode_map(newest, best.nbytes, entry_fields, out, err) : error_set(err, -EPROTO, "it has no whole entry");
 }
 
-static int take_file(int dirfd, const char *name, journal_entry *each, void *opaque)
+static int take_file(int dirfd, const char *name, journal_entry *each, void *opaque, struct df_error *why)
 {
     CLEANUP(message_free) struct message *entry = NULL;
     struct journal j = { .named = true, .open = true };
@@ -286,7 +286,7 @@ static int take_file(int dirfd, const char *name, journal_entry *each, void *opa
     char aside[300];
     j.fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (j.fd < 0)
-        return 0;
+        return errno == ENOENT || errno == ELOOP ? 0 : error_errno(why, -errno, "cannot open the journal '%s'", name);
     if (read_newest(&j, &entry, &err) == 0)
         return each(opaque, &j, entry->root);
     close(j.fd);
@@ -315,7 +315,7 @@ int journal_each(int dirfd, journal_entry *each, void *opaque, struct df_error *
     int r = 0;
     for (struct dirent *e; !r && (e = readdir(dir));)
         if (is_journal(e->d_name))
-            r = take_file(dirfd, e->d_name, each, opaque);
+            r = take_file(dirfd, e->d_name, each, opaque, err);
     closedir(dir);
     return r;
 }

@@ -125,7 +125,10 @@ static bool try_drain(struct session *s)
     }
     s->stream_ms = clock_ms() + STREAM_DELAY_MS;
     s->taken_ms = clock_ms();
-    session_step(s, EVENT_DRAINED);
+    if (session_try(s, EVENT_DRAINED, &err) < 0) {     /* a restart would lift the fence */
+        give_up(s, &err);
+        return true;
+    }
     source_reply_held(s);
     return true;
 }
@@ -135,6 +138,11 @@ void source_pivot(struct session *s, struct request *request)
     struct df_error err;
     if (source_is_held(s, &request))
         return;
+    if (s->damaged) {
+        error_set(&err, -EIO, "session %s cannot be pivoted: %s", s->text, s->message);
+        request_fail(&request, &err);
+        return;
+    }
     if (has_pivoted(s)) {
         report_reply(&request, s);
         return;

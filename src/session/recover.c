@@ -131,7 +131,9 @@ static int open_source(struct session *s, struct df_error *err)
         r = source_open(s, b, false, err);
         if (r < 0)
             return r;
-        if (!b->info.inconsistent || !s->engine->rebooted)
+        /* Once it has pivoted nothing but a crash of the host makes it so; also one that an earlier daemon has found. */
+        bool before = s->state == SOURCE_PREPARING || s->state == SOURCE_PREPARED || s->state == SOURCE_FENCING;
+        if (!b->info.inconsistent || (before && !s->engine->rebooted))
             continue;
         s->damaged = true;
         /* Before a pivot of its own the disk is read-only because of the crash (bitmap/crash.c). */
@@ -146,9 +148,17 @@ static int open_source(struct session *s, struct df_error *err)
 /* Nothing goes on by itself: the operator decides.  The disks are read-only, for the pivot may have been here. */
 static void stop_source(struct session *s, const struct df_error *why)
 {
+    bool crashed_here = s->damaged;
     s->damaged = true;
     s->heard_ms = s->retry_ms = clock_ms();
     session_note(s, why);
+    /* It could not be opened, this time: it has not pivoted, and must not look as if it had. */
+    if (!crashed_here && s->state == SOURCE_FENCING && !s->journal.torn) {
+        pivot_unfence(s);
+        session_step(s, EVENT_STUCK);
+    }
+    if (!crashed_here && s->state == SOURCE_PREPARED)
+        return;
     if (state_next(s->role, s->state, EVENT_CRASHED))
         session_step(s, EVENT_CRASHED);
 }
@@ -243,7 +253,7 @@ static int recover_source(struct session *s, struct df_error *why)
 static bool is_damaged(const struct session *s)
 {
     for (unsigned i = 0; i < s->nbitmaps; i++)
-        if (s->bitmaps[i].info.inconsistent && s->bitmaps[i].info.busy)
+        if (s->bitmaps[i].info.inconsistent && (s->bitmaps[i].info.busy || s->state == TARGET_MERGING))
             return true;
     return false;
 }
@@ -278,7 +288,8 @@ static int recover_target(struct session *s, struct df_error *why)
     int r = target_open(s, s->engine->rebooted, &err);
     if (is_shortage(r))
         return error_set(why, r, "session %s cannot go on: %.2048s", s->text, err.message);
-    target_begin(s);
+    if (r >= 0)
+        target_begin(s);
     if (r >= 0 && (s->state == TARGET_PREPARED || s->state == TARGET_FILLED) && has_recorded(s))
         session_step(s, EVENT_PIVOT);       /* the entry that said so is lost */
     if (r < 0 || (s->engine->rebooted && is_damaged(s))) {
@@ -288,6 +299,10 @@ static int recover_target(struct session *s, struct df_error *why)
     } else if (s->is_load && s->state == TARGET_PREPARED) {
         error_set(&err, -EINTR, "the daemon was restarted while the dump was being loaded: load it again, or cancel the session here");
         session_note(s, &err);
+    } else if (s->is_load && s->state == TARGET_FILLED) {
+        session_step(s, EVENT_PIVOT);
+        if (target_record(s, &err) < 0)
+            session_note(s, &err);
     } else if (s->state != TARGET_PREPARED && s->state != TARGET_FILLED) {
         if (target_record(s, &err) < 0)
             session_note(s, &err);

@@ -100,6 +100,7 @@ void seal_begin(struct session *s)
 void source_all_sent(struct session *s)
 {
     s->retry_ms = 0;
+    source_flows(s);
     session_step(s, EVENT_SENT);
     seal_begin(s);
 }
@@ -116,6 +117,7 @@ static void operative_durably(struct session *s, int r, const struct df_error *e
     source_discard(s);
     s->message[0] = 0;
     session_step(s, EVENT_OPERATIVE);
+    source_reply_held_resume(s);
 }
 
 /*

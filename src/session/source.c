@@ -140,17 +140,17 @@ static void rollback_answered(void *opaque, uint64_t tag, int r, const struct me
     source_retry_later(s, NULL);    /* what was asked over a connection that is closed is asked again */
 }
 
-static void ignore_answer(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *err)
+/* The operator vouches for what the target cannot say any more; what it does say counts more. */
+static void force_answered(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *answer)
 {
-    (void)opaque, (void)tag, (void)r, (void)reply, (void)err;
-}
-
-/* The operator vouches for what the target cannot say any more. */
-static void force_back(struct session *s)
-{
+    struct session *s = opaque;
+    (void)tag;
+    if (reply && r == -EPERM) {
+        source_fail_held(s, answer);
+        source_retry_later(s, NULL);
+        return;
+    }
     log_warning("session %s source: rolled back by force, without the target's word that it never recorded", s->text);
-    if (s->peer)
-        source_send_cancel(s, ignore_answer);
     roll_back(s);
 }
 
@@ -163,21 +163,20 @@ void source_rollback(struct session *s, struct request *request)
         report_reply(&request, s);
         return;
     }
-    if (session_may(s, EVENT_ROLLBACK, &err) < 0) {
+    int r = session_may(s, EVENT_ROLLBACK, &err);
+    if (!r && s->letting_go)
+        r = error_set(&err, -EPERM, "session %s cannot be rolled back: the target is operative", s->text);
+    if (r < 0) {
         request_fail(&request, &err);
         return;
     }
-    if (node_bool(request->message->root, "force")) {
-        s->held = request;
-        force_back(s);
-        return;
-    }
+    bool force = node_bool(request->message->root, "force");
     if ((s->link_lost || !s->peer) && !link_reconnect(s, &err)) {
         request_fail(&request, &err);
         return;
     }
     s->held = request;
-    source_send_cancel(s, rollback_answered);
+    source_send_cancel(s, force ? force_answered : rollback_answered);
 }
 
 /* The target has given the source's bits up.  They stay here for whoever wants them; the disk is elsewhere. */

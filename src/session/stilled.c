@@ -72,7 +72,7 @@ void dump_clean_up(struct engine *engine)
         char uuid[UUID_TEXT_BYTES];
         uint8_t bytes[UUID_BYTES];
         snprintf(uuid, sizeof uuid, "%.*s", UUID_TEXT_BYTES - 1, e->d_name);
-        bool half = n > 4 && !strcmp(e->d_name + n - 4, ".new");
+        bool half = (n > 4 && !strcmp(e->d_name + n - 4, ".new")) || !strncmp(e->d_name, ".copy-", 6);
         const struct session *s = half || !uuid_parse(uuid, bytes) ? NULL : session_find(engine, uuid, ROLE_SOURCE);
         if (half || (s && state_is_end(s->state)))
             unlinkat(dirfd, e->d_name, 0);

@@ -209,7 +209,9 @@ int64_t target_tick(struct session *s, int64_t now_ms)
 {
     struct df_error err;
     int64_t due = s->heard_ms + BEAT_MS + LINK_LOST_MS;
-    if (s->again && now_ms >= s->retry_ms) {
+    if (s->again && now_ms >= s->retry_ms && s->orders) {
+        s->retry_ms = now_ms + RETRY_MS;        /* the others are under way still */
+    } else if (s->again && now_ms >= s->retry_ms) {
         s->again = false;
         if (s->state == TARGET_ABANDONING)
             target_give_up(s);
