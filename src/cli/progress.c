@@ -61,7 +61,7 @@ void progress_update(struct progress *p)
         const node *e = event->root;
         if (!strcmp(node_text(e, "role"), "target")) {
             progress_line(line, node_u64(e, "chunks_done", 0), node_u64(e, "chunks", 0), node_u64(e, "bytes", 0));
-            fprintf(stderr, "\r%s %-10s", line, node_text(e, "state"));
+            fprintf(stderr, "\r%s %-11s", line, node_text(e, "state"));
             fflush(stderr);
             p->drawn = true;
         }

@@ -19,7 +19,9 @@ static int print_event(struct cli *cli, const struct message *event)
     }
     char line[128];
     progress_line(line, node_u64(e, "chunks_done", 0), node_u64(e, "chunks", 0), node_u64(e, "bytes", 0));
-    printf("%6" PRIu64 " %s %s %-10s %s\n", node_u64(e, "seq", 0), node_text(e, "session"), node_text(e, "role"), node_text(e, "state"), line);
+    const char *link = node_text(e, "link");
+    printf("%6" PRIu64 " %s %s %-11s %s%s\n", node_u64(e, "seq", 0), node_text(e, "session"), node_text(e, "role"), node_text(e, "state"), line,
+           link && !strcmp(link, "lost") ? "  link lost" : "");
     fflush(stdout);
     return ferror(stdout);
 }

@@ -64,7 +64,7 @@ void report_summary(const struct session *s, struct out *out)
     out_u64(out, "resent_frames", s->resent_frames);
     if (!state_is_end(s->state) && !s->is_load)
         out_text(out, "link", s->link_lost ? "lost" : "up");
-    if (s->dump_epoch) {
+    if (s->dump_epoch && !state_is_end(s->state)) {
         char path[4096];
         dump_path(s, path, sizeof path);
         out_text(out, "dump", path);

@@ -69,10 +69,13 @@ void source_send_cancel(struct session *s, peer_answer *answer)
 static void cancel_answered(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *err)
 {
     struct session *s = opaque;
-    (void)tag, (void)reply;
+    (void)tag;
     struct df_error why;
+    s->message[0] = 0;
+    if (!reply)
+        error_set(&why, r, "the target at '%.255s' did not answer: what was prepared there stays until 'dirtyferry cancel %s --to EP'", s->peer_endpoint, s->text);
     if (r < 0 && r != -ENOENT)
-        session_note(s, err);       /* it is free here all the same; status says what is left over there */
+        session_note(s, reply ? err : &why);        /* it is free here all the same */
     if (session_may(s, EVENT_CANCEL, &why) < 0 || session_try(s, EVENT_CANCEL, &why) < 0) {
         source_fail_held(s, &why);
         return;
@@ -109,13 +112,13 @@ static void roll_back(struct session *s)
 {
     struct df_error err;
     int r = session_may(s, EVENT_ROLLBACK, &err);
+    s->message[0] = 0;
     if (!r)
         r = session_try(s, EVENT_ROLLBACK, &err);
     if (r < 0) {
         source_fail_held(s, &err);
         return;
     }
-    s->message[0] = 0;
     lease_revoke(s);
     source_give_back(s);
     pivot_unfence(s);
@@ -127,12 +130,15 @@ static void rollback_answered(void *opaque, uint64_t tag, int r, const struct me
 {
     struct session *s = opaque;
     struct df_error err;
-    (void)tag, (void)reply;
+    (void)tag;
     if (r >= 0) {
         roll_back(s);
         return;
     }
     err = *answer;
+    if (!reply)
+        error_set(&err, r, "session %s cannot be rolled back: the target at '%.255s' does not answer, and may have recorded; start it again, or, when it is gone "
+                  "for good and you know that no guest ran there, use 'rollback --force'", s->text, s->peer_endpoint);
     if (r == -ENOENT)
         error_set(&err, -EPERM, "session %s cannot be rolled back: the target at '%.255s' does not know it, so it cannot say that its bitmaps never recorded; "
                   "when you know that no guest ran there, use 'rollback --force'", s->text, s->peer_endpoint);

@@ -163,11 +163,13 @@ void target_cancel(struct session *s, struct request *request)
         return;
     }
     int r = session_may(s, EVENT_CANCEL, &err);
-    if (r < 0)
+    if (r < 0) {
         error_set(&err, -EPERM, "session %s is %s on the target: its bitmaps have recorded writes since the pivot, or may have, so there is no way back to the source",
                   s->text, state_name(s->state));
-    else
+    } else {
+        s->message[0] = 0;
         r = session_try(s, EVENT_CANCEL, &err);
+    }
     if (r < 0) {
         request_fail(&request, &err);
         return;
@@ -190,6 +192,7 @@ void target_abandon(struct session *s, struct request *request)
     else if (!again && s->state != TARGET_RECEIVING)
         r = error_set(&err, -EPERM, "session %s is %s: it cannot be abandoned then", s->text, state_name(s->state));
     if (!r && !again) {
+        s->message[0] = 0;
         s->all_dirty = all_dirty;
         r = session_try(s, EVENT_ABANDON, &err);
     }
@@ -226,7 +229,7 @@ int64_t target_tick(struct session *s, int64_t now_ms)
         return due;
     error_set(&err, -ETIMEDOUT, s->state == TARGET_RECEIVING
               ? "waiting for source: it is not heard; the bitmaps record on, and when it is gone for good, 'dirtyferry load' its dump or 'dirtyferry abandon' the session"
-              : "waiting for source: it is not heard; when it is gone for good, 'dirtyferry cancel' the session here");
+              : "waiting for source: it is not heard; when it is gone for good or has cancelled, 'dirtyferry cancel' the session here");
     session_note(s, &err);
     report_link(s, true);
     return INT64_MAX;
