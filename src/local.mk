@@ -25,6 +25,7 @@ libbase_la_SOURCES = \
 	src/base/boot.c src/base/boot.h \
 	src/base/cleanup.h src/base/clock.h \
 	src/base/error.c src/base/error.h \
+	src/base/files.c src/base/files.h \
 	src/base/log.c src/base/log.h \
 	src/base/size.c src/base/size.h \
 	src/base/uuid.c src/base/uuid.h

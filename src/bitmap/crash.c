@@ -41,6 +41,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/files.h"
 
 #define BOOT_WORDS (BOOT_ID_BYTES / 8)
 
@@ -155,10 +156,10 @@ static int recover(struct df_disk *disk, const uint64_t boot[BOOT_WORDS], struct
         return r;
     txn_fill(&txn);
     drop_sections(shared);
-    r = sync_file(disk->fd);
+    r = files_sync(disk->fd);
     if (!r) {
         txn_publish(&txn);
-        r = sync_file(disk->fd);
+        r = files_sync(disk->fd);
     }
     if (r < 0)
         return error_errno(err, r, "disk '%s' cannot be opened: writing what a restart of the host left of it to stable storage failed", disk->name);

@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/files.h"
 
 static const char disk_magic[8] = { 'd', 'f', 'd', 'i', 's', 'k', 0, 2 };
 
@@ -79,8 +80,8 @@ static int write_fresh(int dirfd, uint64_t size, const uint8_t boot[BOOT_ID_BYTE
     memcpy(shared->boot, boot, BOOT_ID_BYTES);
     memcpy(shared->magic, disk_magic, sizeof disk_magic);
     munmap(shared, sizeof *shared);
-    int r = sync_file(fd);
-    return r < 0 ? r : sync_directory(dirfd);
+    int r = files_sync(fd);
+    return r < 0 ? r : files_sync_directory(dirfd);
 }
 
 static void remove_tree(int disks, const char *name)
@@ -119,7 +120,7 @@ int df_disk_create(const char *state_dir, const char *name, uint64_t size, struc
     if (!r && renameat2(disks, fresh, disks, name, RENAME_NOREPLACE) < 0)
         r = -errno;
     if (!r)
-        sync_directory(disks);      /* the disk is there, whatever this says; df_disk_flush() asks again */
+        files_sync_directory(disks);      /* the disk is there, whatever this says; df_disk_flush() asks again */
     if (r < 0)
         remove_tree(disks, fresh);
     if (r == -EEXIST)

@@ -218,8 +218,6 @@ int disk_check_boot(struct df_disk *disk, struct df_error *err);
  * session need not call it: such a parent is worth nothing before a commit.
  */
 int disk_unclose(struct df_disk *disk, struct df_error *err);
-int sync_file(int fd);          /* fdatasync(2), but for files that cannot */
-int sync_directory(int fd);
 
 /* The table as it is now, the fence, and the directory's entries. */
 int disk_sync(struct df_disk *disk, struct df_error *err);

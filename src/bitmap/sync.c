@@ -40,17 +40,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
-
-/* EINVAL: a file system without stable storage.  Nothing is lost by a sync that it cannot do. */
-int sync_file(int fd)
-{
-    return fdatasync(fd) < 0 && errno != EINVAL ? -errno : 0;
-}
-
-int sync_directory(int fd)
-{
-    return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
-}
+#include "base/files.h"
 
 int disk_unclose(struct df_disk *disk, struct df_error *err)
 {
@@ -58,7 +48,7 @@ int disk_unclose(struct df_disk *disk, struct df_error *err)
     if (atomic_load_explicit(closed, memory_order_acquire) == DISK_OPEN)
         return 0;
     atomic_store_explicit(closed, DISK_UNSURE, memory_order_relaxed);
-    int r = sync_file(disk->fd);
+    int r = files_sync(disk->fd);
     if (r < 0)      /* stays UNSURE: whoever comes next tries again */
         return error_errno(err, r, "disk '%s' cannot be changed: noting that on stable storage failed", disk->name);
     atomic_store_explicit(closed, DISK_OPEN, memory_order_release);
@@ -72,14 +62,14 @@ static int sync_entries(const struct df_disk *disk)
     int r = 0;
     for (unsigned i = 0; !r && i < sizeof ways / sizeof *ways; i++) {
         CLEANUP(cleanup_fd) int fd = openat(disk->dirfd, ways[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        r = fd < 0 ? -errno : sync_directory(fd);
+        r = fd < 0 ? -errno : files_sync_directory(fd);
     }
     return r;
 }
 
 static int sync_table(struct df_disk *disk, struct df_error *err)
 {
-    int r = sync_file(disk->fd);
+    int r = files_sync(disk->fd);
     if (!r)
         r = sync_entries(disk);
     return r < 0 ? error_errno(err, r, "writing the table of disk '%s' to stable storage failed", disk->name) : 0;
@@ -103,7 +93,7 @@ int disk_sync(struct df_disk *disk, struct df_error *err)
 /* The kernel may forget what it failed to write and say nothing the next time: the map remembers. */
 static int sync_map(struct map *map)
 {
-    int r = sync_file(map->fd);
+    int r = files_sync(map->fd);
     if (r < 0)
         atomic_store_explicit(&map->header->damaged, 1, memory_order_release);
     return r;
@@ -187,7 +177,7 @@ int df_disk_flush(struct df_disk *disk, struct df_error *err)
         return r;
     }
     atomic_store_explicit(closed, DISK_CLOSED, memory_order_relaxed);
-    r = sync_file(disk->fd);
+    r = files_sync(disk->fd);
     if (r < 0) {
         atomic_store_explicit(closed, DISK_UNSURE, memory_order_release);
         return error_errno(err, r, "noting on stable storage that disk '%s' is closed failed", disk->name);

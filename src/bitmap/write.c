@@ -10,9 +10,9 @@
  */
 #include "bitmap/map.h"
 
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "base/files.h"
 
 static const uint8_t zeroes[MAP_BLOCK_BYTES];
 static const uint8_t ones[MAP_BLOCK_BYTES] = { [0 ... MAP_BLOCK_BYTES - 1] = 0xff };
@@ -20,17 +20,7 @@ static const uint8_t ones[MAP_BLOCK_BYTES] = { [0 ... MAP_BLOCK_BYTES - 1] = 0xf
 static int write_leaf(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t nbytes)
 {
     uint64_t leaf = (uint64_t)((char *)map->leaf - (char *)map->header);
-    while (nbytes) {
-        ssize_t n = pwrite(map->fd, bytes, nbytes, (off_t)(leaf + offset));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        bytes += n;
-        offset += (uint64_t)n;
-        nbytes -= (uint64_t)n;
-    }
-    return 0;
+    return files_pwrite(map->fd, bytes, nbytes, (off_t)(leaf + offset));
 }
 
 static void note_blocks(struct map *map, uint64_t first, uint64_t end)

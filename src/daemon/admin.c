@@ -2,7 +2,6 @@
 #include "daemon/admin.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,10 +10,11 @@
 #include "base/uuid.h"
 #include "bitmap/disk.h"
 
-struct admin {
-    pthread_t thread;
+struct job {
+    struct chore chore;         /* first: the keeper hands this pointer back */
     const char *state_dir;
-    void *worker, *control;
+    struct request *request;
+    struct out out;             /* the reply when chore.r is 0 */
 };
 
 typedef int handler(const char *state_dir, const node *root, struct out *out, struct df_error *err);
@@ -287,88 +287,39 @@ static handler *find_handler(const char *type)
     return NULL;
 }
 
-/* ---------------------------------------------------------------- thread */
+/* ----------------------------------------------------------------- chores */
 
-static void *run(void *opaque)
+static void work(struct chore *chore)
 {
-    struct admin *admin = opaque;
-    struct job *job;
-    for (;;) {
-        int n = zmq_recv(admin->worker, &job, sizeof job, 0);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n != sizeof job)
-            break;      /* the word to stop, or the context is shut down */
-        request_begin_reply(job->request, &job->out);
-        handler *handle = find_handler(job->request->message->type->name);
-        job->r = handle(admin->state_dir, job->request->message->root, &job->out, &job->err);
-        zmq_send(admin->worker, &job, sizeof job, 0);
-    }
-    net_close(&admin->worker);
-    return NULL;
+    struct job *job = (struct job *)chore;
+    const struct message *message = job->request->message;
+    request_begin_reply(job->request, &job->out);
+    chore->r = find_handler(message->type->name)(job->state_dir, message->root, &job->out, &chore->err);
 }
 
-int admin_start(void *context, const char *state_dir, struct admin **out, struct df_error *err)
+static void done(struct chore *chore)
 {
-    struct admin *admin = calloc(1, sizeof *admin);
-    if (!admin)
-        return error_errno(err, -ENOMEM, "cannot start the admin thread");
-    admin->state_dir = state_dir;
-    int r = net_socket(context, ZMQ_PAIR, 0, -1, &admin->worker, err);
-    if (!r)
-        r = net_socket(context, ZMQ_PAIR, 0, -1, &admin->control, err);
-    if (!r)
-        r = net_bind(admin->worker, "inproc://admin", NULL, err);
-    if (!r)
-        r = net_connect(admin->control, "inproc://admin", err);
-    if (!r && (r = -pthread_create(&admin->thread, NULL, run, admin)) < 0)
-        error_errno(err, r, "cannot start the admin thread");
-    if (r < 0) {
-        net_close(&admin->worker);
-        net_close(&admin->control);
-        free(admin);
-        return r;
-    }
-    *out = admin;
-    return 0;
-}
-
-void admin_stop(struct admin **adminp)
-{
-    struct admin *admin = steal(adminp);
-    if (!admin)
-        return;
-    zmq_send(admin->control, "", 0, 0);
-    pthread_join(admin->thread, NULL);
-    for (struct job *job; (job = admin_done(admin)); free(job))
+    struct job *job = (struct job *)chore;
+    if (chore->r == 0) {
+        request_reply(&job->request, &job->out);
+    } else {
         out_destroy(&job->out);
-    net_close(&admin->control);
-    free(admin);
+        request_fail(&job->request, &chore->err);
+    }
+    free(job);
 }
 
-void *admin_socket(struct admin *admin)
-{
-    return admin->control;
-}
-
-bool admin_request(struct admin *admin, struct request *request)
+bool admin_request(struct keeper *keeper, const char *state_dir, struct request *request)
 {
     if (!find_handler(request->message->type->name))
         return false;
     struct job *job = calloc(1, sizeof *job);
     if (!job)
         abort();
+    job->chore.work = work;
+    job->chore.done = done;
+    job->state_dir = state_dir;
     job->request = request;
-    zmq_send(admin->control, &job, sizeof job, 0);
+    keeper_send(keeper, &job->chore);
     return true;
-}
-
-struct job *admin_done(struct admin *admin)
-{
-    struct job *job;
-    int n;
-    do
-        n = zmq_recv(admin->control, &job, sizeof job, ZMQ_DONTWAIT);
-    while (n < 0 && errno == EINTR);
-    return n == sizeof job ? job : NULL;
 }

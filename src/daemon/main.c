@@ -29,6 +29,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "daemon/admin.h"
 #include "daemon/orphans.h"
@@ -42,7 +43,7 @@ struct options {
 struct daemon {
     struct options options;
     struct engine *engine;
-    struct admin *admin;
+    struct keeper *admin;
     char control[256], data[256], events[256];  /* where they really listen */
     char state_dir[PATH_MAX];                   /* absolute */
     int signals, lock;
@@ -130,8 +131,8 @@ static int note_boot(struct daemon *d, struct df_error *err)
     int r = boot_id(now, err);
     if (!r && pwrite(d->lock, now, sizeof now, 0) != sizeof now)
         r = error_errno(err, -errno, "cannot write '%s/lock'", d->state_dir);
-    if (!r && fsync(d->lock) < 0 && errno != EINVAL)
-        r = error_errno(err, -errno, "cannot make '%s/lock' durable", d->state_dir);
+    if (!r && (r = files_sync(d->lock)) < 0)
+        error_errno(err, r, "cannot make '%s/lock' durable", d->state_dir);
     return r;
 }
 
@@ -156,7 +157,7 @@ static int start(struct daemon *d, struct df_error *err)
     if (!r)
         r = look_at_boot(d, err);
     if (!r)
-        r = journal_open_dir(d->state_dir, &engine->sessions_dir, err);
+        r = files_open_directory(d->state_dir, "sessions", &engine->sessions_dir, err);
     if (!r && !(engine->context = net_context(err)))
         r = -ENOMEM;
     if (r < 0)
@@ -174,9 +175,9 @@ static int start(struct daemon *d, struct df_error *err)
     if (!r)
         r = receiver_start(engine->context, o->data, d->data, &engine->receiver, err);
     if (!r)
-        r = keeper_start(engine->context, &engine->keeper, err);
+        r = keeper_start(engine->context, "inproc://keeper", &engine->keeper, err);
     if (!r)
-        r = admin_start(engine->context, d->state_dir, &d->admin, err);
+        r = keeper_start(engine->context, "inproc://admin", &d->admin, err);
     if (!r && o->advertise_data)
         r = net_check_endpoint(o->advertise_data, "--advertise-data", err);
     snprintf(engine->data, sizeof engine->data, "%s", o->advertise_data ? o->advertise_data : d->data);
@@ -205,7 +206,7 @@ static void stop(struct daemon *d)
     struct engine *engine = d->engine;
     if (!engine)
         return;
-    admin_stop(&d->admin);
+    keeper_stop(&d->admin);
     receiver_stop(&engine->receiver);
     keeper_stop(&engine->keeper);
     engine_destroy(engine);
@@ -241,21 +242,14 @@ static void handle_requests(struct daemon *d)
         log_debug("request '%s'", request->message->type->name);
         if (!strcmp(request->message->type->name, "hello"))
             handle_hello(d, request);
-        else if (!admin_request(d->admin, request) && !engine_request(d->engine, request))
+        else if (!admin_request(d->admin, d->state_dir, request) && !engine_request(d->engine, request))
             abort();    /* the schema has a request that nobody handles: a test sees to it that there is none */
     }
 }
 
 static void handle_done(struct daemon *d)
 {
-    for (struct job *job; (job = admin_done(d->admin)); free(job)) {
-        if (job->r == 0) {
-            request_reply(&job->request, &job->out);
-            continue;
-        }
-        out_destroy(&job->out);
-        request_fail(&job->request, &job->err);
-    }
+    keeper_receive(d->admin);
     for (struct order *order; (order = receiver_done(d->engine->receiver));)
         engine_order_done(d->engine, order);
     keeper_receive(d->engine->keeper);
@@ -269,7 +263,7 @@ static int serve(struct daemon *d, struct df_error *err)
     struct engine *engine = d->engine;
     items[0] = (zmq_pollitem_t){ server_socket(engine->server), 0, ZMQ_POLLIN, 0 };
     items[1] = (zmq_pollitem_t){ receiver_socket(engine->receiver), 0, ZMQ_POLLIN, 0 };
-    items[2] = (zmq_pollitem_t){ admin_socket(d->admin), 0, ZMQ_POLLIN, 0 };
+    items[2] = (zmq_pollitem_t){ keeper_socket(d->admin), 0, ZMQ_POLLIN, 0 };
     items[3] = (zmq_pollitem_t){ NULL, d->signals, ZMQ_POLLIN, 0 };
     items[4] = (zmq_pollitem_t){ keeper_socket(engine->keeper), 0, ZMQ_POLLIN, 0 };
     for (;;) {

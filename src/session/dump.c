@@ -11,11 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/files.h"
 #include "wire/encoder.h"
 
 /* ---------------------------------------------------------------- blocks */
@@ -108,32 +108,19 @@ int still_block(const struct still *still, struct dump_cursor *at, struct dump_b
 
 /* ------------------------------------------------------------------ file */
 
-static int write_all(int fd, const uint8_t *bytes, size_t nbytes)
-{
-    while (nbytes) {
-        ssize_t n = write(fd, bytes, nbytes);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        bytes += n;
-        nbytes -= (size_t)n;
-    }
-    return 0;
-}
-
 static int write_blocks(int fd, const struct still *still, struct df_error *err)
 {
     CLEANUP(dump_block_destroy) struct dump_block block = { 0 };
     struct dump_cursor at = { 0, 1, 0 };
+    off_t offset = 0;
     int r = 0;
-    for (bool last = false; !r && !last;) {
+    for (bool last = false; !r && !last; offset += (off_t)block.nbytes) {
         r = still_block(still, &at, &block, &last, err);
-        if (!r && (r = write_all(fd, block.bytes, block.nbytes)) < 0)
+        if (!r && (r = files_pwrite(fd, block.bytes, block.nbytes, offset)) < 0)
             error_errno(err, r, "cannot write the dump of session %s", still->header.session);
     }
-    if (!r && fsync(fd) < 0)
-        r = error_errno(err, -errno, "cannot make the dump of session %s durable", still->header.session);
+    if (!r && (r = files_sync(fd)) < 0)
+        error_errno(err, r, "cannot make the dump of session %s durable", still->header.session);
     return r;
 }
 
@@ -147,8 +134,11 @@ int still_write(const struct still *still, int dirfd, const char *name, struct d
     if (fd < 0)
         return error_errno(err, -errno, "cannot write the dump of session %s", still->header.session);
     int r = write_blocks(fd, still, err);
-    if (!r && (renameat(dirfd, fresh, dirfd, name) < 0 || fsync(dirfd) < 0))
-        r = error_errno(err, -errno, "cannot write the dump of session %s", still->header.session);
+    if (!r) {
+        r = renameat(dirfd, fresh, dirfd, name) < 0 ? -errno : files_sync_directory(dirfd);
+        if (r < 0)
+            error_errno(err, r, "cannot write the dump of session %s", still->header.session);
+    }
     if (r < 0)
         unlinkat(dirfd, fresh, 0);
     return r;

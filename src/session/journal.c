@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "session/journal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "session/session.h"
 
@@ -147,14 +147,9 @@ static int put_slot(struct journal *j, unsigned slot, const uint8_t *entry, size
     head.sum = slot_sum(&head, entry);
     memcpy(bytes, &head, sizeof head);
     memcpy(bytes + sizeof head, entry, nbytes);
-    for (size_t done = 0; done < whole;) {
-        ssize_t n = pwrite(j->fd, bytes + done, whole - done, (off_t)(slot * j->slot_bytes + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        done += (size_t)n;
-    }
+    int r = files_pwrite(j->fd, bytes, whole, (off_t)(slot * j->slot_bytes));
+    if (r < 0)
+        return r;
     j->number++;
     j->newest = slot;
     return 0;
@@ -193,9 +188,10 @@ int journal_write(struct session *s, enum session_state state, struct df_error *
 
 int journal_sync(const struct journal *j, int dirfd, struct df_error *err)
 {
-    if (fdatasync(j->fd) < 0 || fsync(dirfd) < 0)
-        return error_errno(err, -errno, "cannot make the journal of a session durable");
-    return 0;
+    int r = files_sync(j->fd);
+    if (!r)
+        r = files_sync_directory(dirfd);
+    return r < 0 ? error_errno(err, r, "cannot make the journal of a session durable") : 0;
 }
 
 void journal_sync_begins(struct journal *j)
@@ -226,17 +222,6 @@ void journal_remove(struct session *s)
 }
 
 /* --------------------------------------------------------------- reading */
-
-int journal_open_dir(const char *state_dir, int *dirfd, struct df_error *err)
-{
-    CLEANUP(cleanup_fd) int state = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (state < 0)
-        return error_errno(err, -errno, "cannot open the state directory '%s'", state_dir);
-    if (mkdirat(state, "sessions", 0700) < 0 && errno != EEXIST)
-        return error_errno(err, -errno, "cannot make '%s/sessions'", state_dir);
-    *dirfd = openat(state, "sessions", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    return *dirfd < 0 ? error_errno(err, -errno, "cannot open '%s/sessions'", state_dir) : 0;
-}
 
 /* The entry of a slot, if it is whole; free() it.  One that was never written is all zero. */
 static uint8_t *read_slot(struct journal *j, unsigned slot, struct slot_head *head)
@@ -278,23 +263,13 @@ static int read_newest(struct journal *j, struct message **out, struct df_error 
     return newest ? message_decode_map(newest, best.nbytes, entry_fields, out, err) : error_set(err, -EPROTO, "it has no whole entry");
 }
 
-static int take_file(int dirfd, const char *name, journal_entry *each, void *opaque, struct df_error *why)
-{
-    CLEANUP(message_free) struct message *entry = NULL;
-    struct journal j = { .named = true, .open = true };
-    struct df_error err;
-    char aside[300];
-    j.fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (j.fd < 0)
-        return errno == ENOENT || errno == ELOOP ? 0 : error_errno(why, -errno, "cannot open the journal '%s'", name);
-    if (read_newest(&j, &entry, &err) == 0)
-        return each(opaque, &j, entry->root);
-    close(j.fd);
-    snprintf(aside, sizeof aside, "%s.damaged", name);
-    renameat(dirfd, name, dirfd, aside);
-    log_error("the journal '%s' cannot be read: %s; it is put aside as '%s', and its session's bitmaps are settled without it", name, err.message, aside);
-    return 0;
-}
+/* Every journal of the directory is read by these. */
+struct reading {
+    int dirfd;
+    journal_entry *each;
+    void *opaque;
+    struct df_error *err;
+};
 
 static bool is_journal(const char *name)
 {
@@ -302,20 +277,33 @@ static bool is_journal(const char *name)
     return n == UUID_TEXT_BYTES - 1 + 7 && (!strcmp(name + n - 7, ".source") || !strcmp(name + n - 7, ".target"));
 }
 
+static int take_file(void *opaque, const char *name)
+{
+    const struct reading *reading = opaque;
+    CLEANUP(message_free) struct message *entry = NULL;
+    struct journal j = { .named = true, .open = true };
+    struct df_error err;
+    char aside[300];
+    if (!is_journal(name))
+        return 0;
+    j.fd = openat(reading->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (j.fd < 0)
+        return errno == ENOENT || errno == ELOOP ? 0 : error_errno(reading->err, -errno, "cannot open the journal '%s'", name);
+    if (read_newest(&j, &entry, &err) == 0)
+        return reading->each(reading->opaque, &j, entry->root);
+    close(j.fd);
+    snprintf(aside, sizeof aside, "%s.damaged", name);
+    renameat(reading->dirfd, name, reading->dirfd, aside);
+    log_error("the journal '%s' cannot be read: %s; it is put aside as '%s', and its session's bitmaps are settled without it", name, err.message, aside);
+    return 0;
+}
+
 int journal_each(int dirfd, journal_entry *each, void *opaque, struct df_error *err)
 {
-    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        int r = -errno;
-        if (fd >= 0)
-            close(fd);
+    struct df_error why = { .code = 0 };
+    struct reading reading = { dirfd, each, opaque, &why };
+    int r = files_list(dirfd, take_file, &reading);
+    if (r < 0 && !why.code)
         return error_errno(err, r, "cannot list the journals");
-    }
-    int r = 0;
-    for (struct dirent *e; !r && (e = readdir(dir));)
-        if (is_journal(e->d_name))
-            r = take_file(dirfd, e->d_name, each, opaque, err);
-    closedir(dir);
-    return r;
+    return r < 0 ? error_set(err, r, "%s", why.message) : r;
 }

@@ -43,8 +43,6 @@ struct journal {
     size_t slot_bytes;
 };
 
-/* STATE/sessions, made if it is not there; *dirfd is the caller's. */
-int journal_open_dir(const char *state_dir, int *dirfd, struct df_error *err);
 /* Write the session as it is, in that state.  The first entry creates the file; after journal_close() nothing is written. */
 int journal_write(struct session *session, enum session_state state, struct df_error *err);
 /* Make the newest entry durable: after it, a host crash does not bring an older one back.  For the keeper's thread. */

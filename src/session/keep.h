@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The keeper: one thread for what a session does with files and what may take
- * long: syncing, dumps.  So neither the control thread nor the stream waits for
- * a disk.
+ * A keeper: one thread for what may take long.  The sessions' does what they do
+ * with files (syncing, dumps), that of daemon/admin.h the requests about disks
+ * and bitmaps.  So neither the control thread nor the stream waits for a disk.
  *
  * A chore goes there by pointer over an inproc PAIR and comes back when it is
  * done; between the two it belongs to the keeper.  A session with a chore under
@@ -24,7 +24,8 @@ struct chore {
     struct df_error err;
 };
 
-int keeper_start(void *context, struct keeper **keeper, struct df_error *err);
+/* `endpoint`: inproc, one for each keeper. */
+int keeper_start(void *context, const char *endpoint, struct keeper **keeper, struct df_error *err);
 /* Ends the thread.  Chores that are under way are lost. */
 void keeper_stop(struct keeper **keeper);
 void *keeper_socket(struct keeper *keeper);

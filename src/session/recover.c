@@ -25,15 +25,14 @@
  * inconsistent; a target's child may have recorded, so its session is abandoned
  * and never cancelled.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "net/client.h"
 #include "session/source.h"
@@ -299,11 +298,9 @@ static int recover_target(struct session *s, struct df_error *why)
     } else if (s->is_load && s->state == TARGET_PREPARED) {
         error_set(&err, -EINTR, "the daemon was restarted while the dump was being loaded: load it again, or cancel the session here");
         session_note(s, &err);
-    } else if (s->is_load && s->state == TARGET_FILLED) {
-        session_step(s, EVENT_PIVOT);
-        if (target_record(s, &err) < 0)
-            session_note(s, &err);
-    } else if (s->state != TARGET_PREPARED && s->state != TARGET_FILLED) {
+    } else if (s->is_load || (s->state != TARGET_PREPARED && s->state != TARGET_FILLED)) {
+        if (s->state == TARGET_FILLED)
+            session_step(s, EVENT_PIVOT);       /* nobody asks for that of a dump */
         if (target_record(s, &err) < 0)
             session_note(s, &err);
     }
@@ -313,22 +310,16 @@ static int recover_target(struct session *s, struct df_error *why)
 /* -------------------------------------------------------------------- all */
 
 /* Received maps without a target session that goes on. */
-static void clean_up(struct engine *engine)
+static int clean_up(void *opaque, const char *name)
 {
-    int fd = openat(engine->sessions_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    for (struct dirent *e; dir && (e = readdir(dir));) {
-        char uuid[UUID_TEXT_BYTES];
-        uint8_t bytes[UUID_BYTES];
-        snprintf(uuid, sizeof uuid, "%.*s", UUID_TEXT_BYTES - 1, e->d_name);
-        if (strncmp(e->d_name + strnlen(uuid, sizeof uuid), ".received-", 10) || !uuid_parse(uuid, bytes))
-            continue;
-        struct session *s = session_find(engine, uuid, ROLE_TARGET);
-        if (!s || state_is_end(s->state))
-            unlinkat(engine->sessions_dir, e->d_name, 0);
-    }
-    if (dir)
-        closedir(dir);
+    struct engine *engine = opaque;
+    char uuid[UUID_TEXT_BYTES];
+    if (!session_file(name, ".received-", uuid))
+        return 0;
+    const struct session *s = session_find(engine, uuid, ROLE_TARGET);
+    if (!s || state_is_end(s->state))
+        unlinkat(engine->sessions_dir, name, 0);
+    return 0;
 }
 
 bool recover_knows(const struct engine *engine, const uint8_t session[DF_SESSION_BYTES])
@@ -354,7 +345,7 @@ int recover_sessions(struct engine *engine, struct df_error *err)
     }
     if (r < 0)
         return r;
-    clean_up(engine);
+    files_list(engine->sessions_dir, clean_up, engine);
     dump_clean_up(engine);
     return 0;
 }

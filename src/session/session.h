@@ -194,6 +194,8 @@ void engine_destroy(struct engine *engine);
 /* ---- sessions.c */
 
 struct session *session_find(struct engine *engine, const char *uuid, enum session_role role);
+/* Is that the name of a session's file: its UUID, and behind it `behind`? */
+bool session_file(const char *name, const char *behind, char uuid[UUID_TEXT_BYTES]);
 int session_new(struct engine *engine, const char *uuid, enum session_role role, unsigned nbitmaps, struct session **session, struct df_error *err);
 void session_free(struct session *session);
 /* The same, and its journal: after a restart nobody remembers it. */

@@ -3,6 +3,7 @@
 #include "session/session.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,13 @@ struct session *session_find(struct engine *engine, const char *uuid, enum sessi
         if (s->role == role && !memcmp(s->uuid, wanted, UUID_BYTES))
             return s;
     return NULL;
+}
+
+bool session_file(const char *name, const char *behind, char uuid[UUID_TEXT_BYTES])
+{
+    uint8_t bytes[UUID_BYTES];
+    snprintf(uuid, UUID_TEXT_BYTES, "%.*s", UUID_TEXT_BYTES - 1, name);
+    return uuid_parse(uuid, bytes) && !strncmp(name + UUID_TEXT_BYTES - 1, behind, strlen(behind));
 }
 
 /* Their requests belong to the server. */

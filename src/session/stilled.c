@@ -7,16 +7,14 @@
  * as no attempt has reached the target; every further interruption writes it
  * anew.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "session/dump.h"
 #include "session/source.h"
@@ -25,13 +23,7 @@
 
 int dump_open_dir(const char *state_dir, int *dirfd, struct df_error *err)
 {
-    CLEANUP(cleanup_fd) int state = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (state < 0)
-        return error_errno(err, -errno, "cannot open the state directory '%s'", state_dir);
-    if (mkdirat(state, "dumps", 0700) < 0 && errno != EEXIST)
-        return error_errno(err, -errno, "cannot make '%s/dumps'", state_dir);
-    *dirfd = openat(state, "dumps", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    return *dirfd < 0 ? error_errno(err, -errno, "cannot open '%s/dumps'", state_dir) : 0;
+    return files_open_directory(state_dir, "dumps", dirfd, err);
 }
 
 static void file_name(const struct session *s, char name[64])
@@ -56,31 +48,32 @@ void dump_remove(struct session *s)
         unlinkat(dirfd, name, 0);
 }
 
+struct cleaning {
+    struct engine *engine;
+    int dirfd;
+};
+
 /*
  * At the start nobody writes: what is half written is rubbish.  A dump whose
  * session nobody knows may be the last copy of its bits, and stays.
  */
+static int clean_up(void *opaque, const char *name)
+{
+    const struct cleaning *c = opaque;
+    size_t n = strlen(name);
+    bool half = (n > 4 && !strcmp(name + n - 4, ".new")) || !strncmp(name, ".copy-", 6);
+    char uuid[UUID_TEXT_BYTES];
+    const struct session *s = session_file(name, ".dump", uuid) ? session_find(c->engine, uuid, ROLE_SOURCE) : NULL;
+    if (half || (s && state_is_end(s->state)))
+        unlinkat(c->dirfd, name, 0);
+    return 0;
+}
+
 void dump_clean_up(struct engine *engine)
 {
     CLEANUP(cleanup_fd) int dirfd = -1;
-    if (dump_open_dir(engine->state_dir, &dirfd, NULL) < 0)
-        return;
-    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    for (struct dirent *e; dir && (e = readdir(dir));) {
-        size_t n = strlen(e->d_name);
-        char uuid[UUID_TEXT_BYTES];
-        uint8_t bytes[UUID_BYTES];
-        snprintf(uuid, sizeof uuid, "%.*s", UUID_TEXT_BYTES - 1, e->d_name);
-        bool half = (n > 4 && !strcmp(e->d_name + n - 4, ".new")) || !strncmp(e->d_name, ".copy-", 6);
-        const struct session *s = half || !uuid_parse(uuid, bytes) ? NULL : session_find(engine, uuid, ROLE_SOURCE);
-        if (half || (s && state_is_end(s->state)))
-            unlinkat(dirfd, e->d_name, 0);
-    }
-    if (dir)
-        closedir(dir);
-    else if (fd >= 0)
-        close(fd);
+    if (dump_open_dir(engine->state_dir, &dirfd, NULL) == 0)
+        files_list(dirfd, clean_up, &(struct cleaning){ engine, dirfd });
 }
 
 void dump_describe(const struct session *s, struct still *still)
