@@ -92,7 +92,8 @@ dirtyferryd_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS)
 dirtyferryd_LDADD = $(ENGINE_LIBS)
 dirtyferryd_SOURCES = \
 	src/daemon/main.c src/daemon/admin.c src/daemon/admin.h \
-	src/daemon/orphans.c src/daemon/orphans.h
+	src/daemon/options.c src/daemon/options.h \
+	src/daemon/orphans.c src/daemon/orphans.h src/daemon/statedir.c src/daemon/statedir.h
 
 bin_PROGRAMS += dirtyferry
 dirtyferry_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(JANSSON_CFLAGS)

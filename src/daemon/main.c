@@ -12,129 +12,35 @@
  * They share nothing but messages by inproc sockets and the shared mappings.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <getopt.h>
-#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
-#include "base/boot.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "daemon/admin.h"
+#include "daemon/options.h"
 #include "daemon/orphans.h"
+#include "daemon/statedir.h"
 #include "session/session.h"
 #include "session/worker.h"
-
-struct options {
-    const char *state_dir, *control, *data, *events, *advertise_data;
-};
 
 struct daemon {
     struct options options;
     struct engine *engine;
     struct keeper *admin;
     char control[256], data[256], events[256];  /* where they really listen */
-    char state_dir[PATH_MAX];                   /* absolute */
-    int signals, lock;
+    struct statedir state;
+    int signals;
 };
-
-static const char usage[] =
-    "Usage: dirtyferryd --state-dir DIR [OPTION]...\n"
-    "Keeps the dirty bitmaps of disks and moves them to and from other daemons.\n"
-    "\n"
-    "  --state-dir DIR        where disks and bitmaps live; made if it is not there.\n"
-    "                         Programs that record writes (the nbdkit filter, the\n"
-    "                         library) are given the same directory.\n"
-    "  --control EP           requests        [tcp://127.0.0.1:7440]\n"
-    "  --data EP              bitmaps coming in [tcp://127.0.0.1:7441]\n"
-    "  --events EP            progress, state [tcp://127.0.0.1:7442]\n"
-    "  --advertise-data EP    what sources are told to connect to (behind NAT or a proxy)\n"
-    "  --verbose              log more\n"
-    "  --help, --version\n"
-    "\n"
-    "EP is tcp://HOST:PORT or ipc://PATH; PORT may be * for any free one.\n"
-    "When it serves it prints one line: ready control=EP data=EP events=EP\n";
-
-static int parse_options(int argc, char **argv, struct options *o)
-{
-    static const struct option longs[] = {
-        { "state-dir", required_argument, NULL, 's' }, { "control", required_argument, NULL, 'c' },
-        { "data", required_argument, NULL, 'd' },      { "events", required_argument, NULL, 'e' },
-        { "advertise-data", required_argument, NULL, 'a' },
-        { "verbose", no_argument, NULL, 'v' },         { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'V' },         { 0 }
-    };
-    for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
-        switch (c) {
-        case 's': o->state_dir = optarg; break;
-        case 'c': o->control = optarg; break;
-        case 'd': o->data = optarg; break;
-        case 'e': o->events = optarg; break;
-        case 'a': o->advertise_data = optarg; break;
-        case 'v': log_set_level(LOG_LEVEL_DEBUG); break;
-        case 'h': fputs(usage, stdout); exit(0);
-        case 'V': puts("dirtyferryd " PACKAGE_VERSION); exit(0);
-        default:
-            fputs("Try 'dirtyferryd --help'.\n", stderr);
-            return -EINVAL;
-        }
-    }
-    if (optind == argc && o->state_dir)
-        return 0;
-    fprintf(stderr, optind < argc ? "dirtyferryd: the argument '%s' is not expected.  Try 'dirtyferryd --help'.\n"
-                                  : "dirtyferryd: --state-dir is needed%s.  Try 'dirtyferryd --help'.\n", optind < argc ? argv[optind] : "");
-    return -EINVAL;
-}
-
-/* One daemon a state directory.  The kernel drops the lock with the process. */
-static int lock_state(struct daemon *d, struct df_error *err)
-{
-    const char *dir = d->options.state_dir;
-    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-        return error_errno(err, -errno, "cannot make the state directory '%s'", dir);
-    CLEANUP(cleanup_fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return error_errno(err, -errno, "cannot open the state directory '%s'", dir);
-    d->lock = openat(fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (d->lock < 0)
-        return error_errno(err, -errno, "cannot open '%s/lock'", dir);
-    if (flock(d->lock, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? error_set(err, -EBUSY, "another dirtyferryd serves the state directory '%s': stop it or choose another directory", dir)
-                                    : error_errno(err, -errno, "cannot lock '%s/lock'", dir);
-    return realpath(dir, d->state_dir) ? 0 : error_errno(err, -errno, "cannot find the state directory '%s'", dir);
-}
-
-/* The lock file holds the boot id under which the last daemon ran. */
-static int look_at_boot(struct daemon *d, struct df_error *err)
-{
-    uint8_t now[BOOT_ID_BYTES], then[BOOT_ID_BYTES];
-    int r = boot_id(now, err);
-    if (!r)     /* not there: it was never synced */
-        d->engine->rebooted = pread(d->lock, then, sizeof then, 0) != sizeof then || memcmp(now, then, sizeof now) != 0;
-    return r;
-}
-
-static int note_boot(struct daemon *d, struct df_error *err)
-{
-    uint8_t now[BOOT_ID_BYTES];
-    int r = boot_id(now, err);
-    if (!r && pwrite(d->lock, now, sizeof now, 0) != sizeof now)
-        r = error_errno(err, -errno, "cannot write '%s/lock'", d->state_dir);
-    if (!r && (r = files_sync(d->lock)) < 0)
-        error_errno(err, r, "cannot make '%s/lock' durable", d->state_dir);
-    return r;
-}
 
 /* libzmq aborts the process when it cannot get a descriptor: get as many as we may, before. */
 static void raise_descriptors(void)
@@ -153,16 +59,15 @@ static int start(struct daemon *d, struct df_error *err)
     if (!engine)
         return error_errno(err, -ENOMEM, "cannot start");
     engine->sessions_dir = -1;
-    int r = lock_state(d, err);
+    int r = statedir_open(&d->state, o->state_dir, err);
     if (!r)
-        r = look_at_boot(d, err);
-    if (!r)
-        r = files_open_directory(d->state_dir, "sessions", &engine->sessions_dir, err);
+        r = files_open_directory(d->state.path, "sessions", &engine->sessions_dir, err);
     if (!r && !(engine->context = net_context(err)))
         r = -ENOMEM;
     if (r < 0)
         return r;
-    engine->state_dir = d->state_dir;
+    engine->state_dir = d->state.path;
+    engine->rebooted = d->state.rebooted;
     r = server_open(engine->context, &engine->server, err);
     if (!r)
         r = net_bind(server_socket(engine->server), o->control, d->control, err);
@@ -185,7 +90,7 @@ static int start(struct daemon *d, struct df_error *err)
         r = recover_sessions(engine, err);
     if (!r)
         r = orphans_settle(engine, err);
-    return r < 0 ? r : note_boot(d, err);
+    return r < 0 ? r : statedir_note_boot(&d->state, err);
 }
 
 static int flush_disk(void *opaque, const char *name)
@@ -211,7 +116,7 @@ static void stop(struct daemon *d)
     keeper_stop(&engine->keeper);
     engine_destroy(engine);
     if (engine->state_dir)
-        df_disk_list(engine->state_dir, flush_disk, d->state_dir, NULL);
+        df_disk_list(engine->state_dir, flush_disk, d->state.path, NULL);
     if (engine->sessions_dir >= 0)
         close(engine->sessions_dir);
     server_close(&engine->server);
@@ -221,8 +126,7 @@ static void stop(struct daemon *d)
         zmq_ctx_term(engine->context);
     }
     free(engine);
-    if (d->lock >= 0)
-        close(d->lock);
+    statedir_close(&d->state);
 }
 
 static void handle_hello(struct daemon *d, struct request *request)
@@ -242,7 +146,7 @@ static void handle_requests(struct daemon *d)
         log_debug("request '%s'", request->message->type->name);
         if (!strcmp(request->message->type->name, "hello"))
             handle_hello(d, request);
-        else if (!admin_request(d->admin, d->state_dir, request) && !engine_request(d->engine, request))
+        else if (!admin_request(d->admin, d->state.path, request) && !engine_request(d->engine, request))
             abort();    /* the schema has a request that nobody handles: a test sees to it that there is none */
     }
 }
@@ -288,13 +192,10 @@ static void keep_heap(void)
 
 int main(int argc, char **argv)
 {
-    struct daemon d = {
-        .options = { NULL, "tcp://127.0.0.1:7440", "tcp://127.0.0.1:7441", "tcp://127.0.0.1:7442", NULL },
-        .lock = -1,
-    };
+    struct daemon d = { .state.lock = -1 };
     struct df_error err;
     sigset_t signals;
-    if (parse_options(argc, argv, &d.options) < 0)
+    if (options_parse(argc, argv, &d.options) < 0)
         return 2;
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The daemon's command line. */
+#ifndef DAEMON_OPTIONS_H
+#define DAEMON_OPTIONS_H
+
+struct options {
+    const char *state_dir, *control, *data, *events, *advertise_data;
+};
+
+/* Exits for --help and --version.  -EINVAL: the usage was wrong, and it has been said. */
+int options_parse(int argc, char **argv, struct options *options);
+
+#endif
