@@ -14,7 +14,8 @@ tests_proto_dump_LDADD = $(ENGINE_LIBS)
 
 if HAVE_CHECK
 WIRE_TESTS = tests/unit-wire-scan tests/unit-wire-schema tests/unit-wire-frame tests/unit-wire-vectors tests/unit-wire-dump \
-	tests/unit-wire-dump-hostile tests/unit-net tests/unit-net-calls tests/unit-state
+	tests/unit-wire-dump-hostile tests/unit-net tests/unit-net-calls tests/unit-state \
+	tests/unit-keys
 check_PROGRAMS += $(WIRE_TESTS)
 TESTS += $(WIRE_TESTS)
 
@@ -52,6 +53,10 @@ tests_unit_net_LDADD = libnet.la $(WIRE_LIBS) $(ZMQ_LIBS) $(XXHASH_LIBS)
 tests_unit_net_calls_SOURCES = tests/unit-net-calls.c tests/unit-net.h tests/unit.h
 tests_unit_net_calls_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_net_calls_LDADD = $(tests_unit_net_LDADD)
+
+tests_unit_keys_SOURCES = tests/unit-keys.c tests/unit-keys.h tests/unit.h
+tests_unit_keys_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_keys_LDADD = $(tests_unit_net_LDADD)
 
 tests_unit_state_SOURCES = tests/unit-state.c tests/unit.h
 tests_unit_state_CFLAGS = $(WIRE_CFLAGS)
