@@ -65,7 +65,8 @@ libnet_la_SOURCES = \
 	src/net/socket.c src/net/socket.h src/net/client.c src/net/client.h \
 	src/net/server.c src/net/server.h src/net/peer.c src/net/peer.h \
 	src/net/events.c src/net/events.h \
-	src/net/keys.c src/net/keyfile.c src/net/keys.h
+	src/net/keys.c src/net/keyfile.c src/net/keys.h \
+	src/net/allow.c src/net/allow.h src/net/allowlist.c src/net/allowlist.h
 
 noinst_LTLIBRARIES += libsession.la
 libsession_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS)

@@ -15,7 +15,7 @@ tests_proto_dump_LDADD = $(ENGINE_LIBS)
 if HAVE_CHECK
 WIRE_TESTS = tests/unit-wire-scan tests/unit-wire-schema tests/unit-wire-frame tests/unit-wire-vectors tests/unit-wire-dump \
 	tests/unit-wire-dump-hostile tests/unit-net tests/unit-net-calls tests/unit-state \
-	tests/unit-keys
+	tests/unit-keys tests/unit-allow
 check_PROGRAMS += $(WIRE_TESTS)
 TESTS += $(WIRE_TESTS)
 
@@ -57,6 +57,10 @@ tests_unit_net_calls_LDADD = $(tests_unit_net_LDADD)
 tests_unit_keys_SOURCES = tests/unit-keys.c tests/unit-keys.h tests/unit.h
 tests_unit_keys_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_keys_LDADD = $(tests_unit_net_LDADD)
+
+tests_unit_allow_SOURCES = tests/unit-allow.c tests/unit-keys.h tests/unit.h
+tests_unit_allow_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_allow_LDADD = $(tests_unit_net_LDADD)
 
 tests_unit_state_SOURCES = tests/unit-state.c tests/unit.h
 tests_unit_state_CFLAGS = $(WIRE_CFLAGS)
