@@ -105,4 +105,5 @@ dirtyferry_SOURCES = \
 	src/cli/disk.c src/cli/bitmap.c src/cli/export.c \
 	src/cli/plan.c src/cli/pivot.c src/cli/migrate.c src/cli/steps.c src/cli/await.c \
 	src/cli/resume.c src/cli/dump.c src/cli/load.c src/cli/output.c \
-	src/cli/status.c src/cli/progress.c src/cli/worker.c src/cli/watch.c
+	src/cli/status.c src/cli/progress.c src/cli/worker.c src/cli/watch.c \
+	src/cli/keygen.c

@@ -53,6 +53,8 @@ int cli_size(struct cli *cli, const char *text, const char *what, uint64_t *byte
 
 /* A reply's fields as JSON, without v, type and id. */
 json_t *cli_json(const node *value);
+/* File names are bytes: one that is not UTF-8 is not shown. */
+json_t *cli_json_text(const char *text);
 /* Prints and releases. */
 void cli_print_json(json_t *value);
 bool cli_has_printed(void);
@@ -135,7 +137,7 @@ typedef int command(struct cli *cli, int argc, char **argv);
 
 command command_disk, command_bitmap, command_migrate, command_prepare, command_pivot, command_wait,
         command_status, command_cancel, command_rollback, command_resume, command_abandon, command_dump, command_load,
-        command_worker, command_watch;
+        command_worker, command_watch, command_keygen;
 /* Parts of command_bitmap. */
 command bitmap_export;
 

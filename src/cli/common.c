@@ -125,6 +125,12 @@ json_t *cli_json(const node *value)
     }
 }
 
+json_t *cli_json_text(const char *text)
+{
+    json_t *value = json_string(text);
+    return value ? value : json_string("(not UTF-8)");
+}
+
 static bool has_printed;
 
 bool cli_has_printed(void)

@@ -83,18 +83,11 @@ static int fetch(struct cli *cli, struct dumping *d)
     return dump_checker_finish(&d->checker, &cli->err);
 }
 
-/* File names are bytes. */
-static json_t *json_text(const char *text)
-{
-    json_t *value = json_string(text);
-    return value ? value : json_string("(not UTF-8)");
-}
-
 static json_t *json_bitmaps(const struct dump_header *h)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < h->nbitmaps; i++)
-        json_array_append_new(list, json_pack("{s:o, s:o, s:I, s:I}", "disk", json_text(h->bitmaps[i].disk), "bitmap", json_text(h->bitmaps[i].name),
+        json_array_append_new(list, json_pack("{s:o, s:o, s:I, s:I}", "disk", cli_json_text(h->bitmaps[i].disk), "bitmap", cli_json_text(h->bitmaps[i].name),
                                               "size", (json_int_t)h->bitmaps[i].size, "granularity", (json_int_t)h->bitmaps[i].granularity));
     return list;
 }
@@ -104,7 +97,7 @@ static void print_result(struct cli *cli, const struct dumping *d)
     const struct dump_header *h = &d->checker.header;
     char bytes[SIZE_TEXT_BYTES];
     if (cli->json)
-        cli_print_json(json_pack("{s:o, s:s, s:I, s:I, s:I, s:o}", "file", json_text(d->file.name), "session", h->session, "epoch", (json_int_t)h->epoch,
+        cli_print_json(json_pack("{s:o, s:s, s:I, s:I, s:I, s:o}", "file", cli_json_text(d->file.name), "session", h->session, "epoch", (json_int_t)h->epoch,
                                  "bytes", (json_int_t)d->bytes, "blocks", (json_int_t)d->checker.index, "bitmaps", json_bitmaps(h)));
     else
         printf("%s  session %s  attempt %" PRIu64 "  bitmaps %zu  bytes %s  blocks %" PRIu64 "\n", d->file.name, h->session, h->epoch, h->nbitmaps,
