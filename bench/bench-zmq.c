@@ -25,16 +25,20 @@ static void check(int r, const struct df_error *err)
 static void push(const char *endpoint, size_t nbytes, long n)
 {
     struct df_error err;
-    void *context = net_context(&err), *socket;
+    struct net net;
+    struct net_address address = { .key = "" };
+    void *socket;
     char *buffer = calloc(1, nbytes);
     int linger = -1;
-    check(net_socket(context, ZMQ_PUSH, net_queue_length((uint32_t)nbytes), WIRE_CHUNK_BYTES_MAX + WIRE_ENVELOPE_BYTES, &socket, &err), &err);
+    snprintf(address.endpoint, sizeof address.endpoint, "%s", endpoint);
+    check(net_start(&net, NULL, &err), &err);
+    check(net_socket(&net, ZMQ_PUSH, net_queue_length((uint32_t)nbytes), WIRE_CHUNK_BYTES_MAX + WIRE_ENVELOPE_BYTES, &socket, &err), &err);
     zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
-    check(net_connect(socket, endpoint, &err), &err);
+    check(net_connect(&net, socket, &address, &err), &err);
     while (n--)
         zmq_send(socket, buffer, nbytes, 0);
     zmq_close(socket);
-    zmq_ctx_term(context);
+    net_stop(&net);
     free(buffer);
 }
 
@@ -54,9 +58,11 @@ int main(int argc, char **argv)
         push(bound, nbytes, n);
         _exit(0);
     }
-    void *context = net_context(&err), *socket;
-    check(net_socket(context, ZMQ_PULL, 1000, WIRE_CHUNK_BYTES_MAX + WIRE_ENVELOPE_BYTES, &socket, &err), &err);
-    check(net_bind(socket, "tcp://127.0.0.1:*", bound, &err), &err);
+    struct net net;
+    void *socket;
+    check(net_start(&net, NULL, &err), &err);
+    check(net_socket(&net, ZMQ_PULL, 1000, WIRE_CHUNK_BYTES_MAX + WIRE_ENVELOPE_BYTES, &socket, &err), &err);
+    check(net_listen(&net, socket, "bench", "tcp://127.0.0.1:*", bound, &err), &err);
     if (write(ends[1], bound, sizeof bound) < 0)
         return 1;
     zmq_msg_t msg;
@@ -72,6 +78,6 @@ int main(int argc, char **argv)
     printf("%.1f\n", (double)(n - 1) * (double)nbytes * 1e3 / (double)ns);
     waitpid(pid, NULL, 0);
     zmq_close(socket);
-    zmq_ctx_term(context);
+    net_stop(&net);
     return 0;
 }

@@ -66,7 +66,11 @@ libnet_la_SOURCES = \
 	src/net/server.c src/net/server.h src/net/peer.c src/net/peer.h \
 	src/net/events.c src/net/events.h \
 	src/net/keys.c src/net/keyfile.c src/net/keys.h \
-	src/net/allow.c src/net/allow.h src/net/allowlist.c src/net/allowlist.h
+	src/net/allow.c src/net/allow.h src/net/allowlist.c src/net/allowlist.h \
+	src/net/monitor.c src/net/monitor.h src/net/handshake.c src/net/handshake.h \
+	src/net/zap.c src/net/zap.h src/net/connections.c src/net/connections.h \
+	src/net/refusals.c src/net/refusals.h src/net/guard.c src/net/guard.h \
+	src/net/access.c src/net/access.h
 
 noinst_LTLIBRARIES += libsession.la
 libsession_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS)
@@ -101,7 +105,7 @@ bin_PROGRAMS += dirtyferry
 dirtyferry_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(JANSSON_CFLAGS)
 dirtyferry_LDADD = $(ENGINE_LIBS) $(JANSSON_LIBS)
 dirtyferry_SOURCES = \
-	src/cli/cli.h src/cli/main.c src/cli/common.c \
+	src/cli/cli.h src/cli/main.c src/cli/common.c src/cli/address.c \
 	src/cli/disk.c src/cli/bitmap.c src/cli/export.c \
 	src/cli/plan.c src/cli/pivot.c src/cli/migrate.c src/cli/steps.c src/cli/await.c \
 	src/cli/resume.c src/cli/dump.c src/cli/load.c src/cli/output.c \

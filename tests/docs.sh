@@ -57,7 +57,7 @@ mapfile -t commands < <(awk '/^  [a-z]/ { print $1 }' "$work/help")
 [ ${#commands[@]} -gt 5 ] || fail "dirtyferry --help lists ${#commands[@]} commands"
 same "commands of dirtyferry (<) and heads of its page (>)" "$(printf '%s\n' "${commands[@]}")" \
     "$(section "$page" '=head1 COMMANDS' | sed -n 's/^=head2 //p')"
-same "global options (<) and the page (>)" "$(options <"$work/help" | grep -E 'connect|json|help|version'; echo -c)" \
+same "global options (<) and the page (>)" "$(options <"$work/help" | grep -E 'connect|key|json|help|version'; echo -c)" \
     "$(section "$page" '=head1 GLOBAL OPTIONS' | items)"
 declare -A help words
 for command in "${commands[@]}"; do
@@ -89,7 +89,7 @@ accepted()      # PAGE FILE...
     done
 }
 accepted "$src/src/cli/dirtyferry.pod" "$src"/src/cli/*.c
-accepted "$src/src/daemon/dirtyferryd.pod" "$src/src/daemon/main.c"
+accepted "$src/src/daemon/dirtyferryd.pod" "$src/src/daemon/options.c"
 
 # ---- libdirtyferry(3): its limits and calls are those of the header
 

@@ -180,7 +180,9 @@ static void dump_limits(void)
         LIMIT(DF_BITMAP_BITS_MAX), LIMIT(DF_DISK_BITMAPS), LIMIT(DF_DISK_NAME_MAX), LIMIT(DF_BITMAP_NAME_MAX),
         LIMIT(MAP_BLOCK_BYTES), LIMIT(MAP_SEGMENTS),
         LIMIT(SESSIONS_MAX), LIMIT(ENDED_SESSIONS), LIMIT(SERVER_REPLIES),
-        LIMIT(NET_HEARTBEAT_IVL_MS), LIMIT(NET_HEARTBEAT_TIMEOUT_MS), LIMIT(NET_CONNECT_TIMEOUT_MS),
+        LIMIT(SESSIONS_OWNER), LIMIT(SERVER_OPEN), LIMIT(SERVER_OPEN_KEY), LIMIT(SERVER_OPEN_MONITOR), LIMIT(SERVER_QUEUE),
+        LIMIT(CONNECTION_SILENT), LIMIT(CONNECTION_SUBSCRIPTIONS), LIMIT(EVENTS_INCOMING_BYTES),
+        LIMIT(NET_HEARTBEAT_IVL_MS), LIMIT(NET_HEARTBEAT_TIMEOUT_MS), LIMIT(NET_CONNECT_TIMEOUT_MS), LIMIT(NET_HANDSHAKE_IVL_MS),
         LIMIT(CLIENT_TRY_MS), LIMIT(CLIENT_TRIES), LIMIT(PEER_TRY_MS), LIMIT(PEER_TRIES),
         LIMIT(DRAIN_MS), LIMIT(LEASE_MS), LIMIT(LEASE_HOLD_MS), LIMIT(WINDOW_BYTES), LIMIT(WINDOW_MS), LIMIT(STALLED_MS),
         LIMIT(RETRY_MS), LIMIT(RECEIVE_QUIET_MS),
@@ -219,8 +221,10 @@ static int poke(const char *endpoint)
 {
     struct df_error err;
     struct client *client = NULL;
-    void *context = net_context(&err);
-    if (!context || client_open(context, endpoint, &client, &err) < 0) {
+    struct net net;
+    struct net_address address = { .key = "" };
+    snprintf(address.endpoint, sizeof address.endpoint, "%s", endpoint);
+    if (net_start(&net, NULL, &err) < 0 || client_open(&net, &address, &client, &err) < 0) {
         fprintf(stderr, "proto-dump: %s\n", err.message);
         return 1;
     }
@@ -229,7 +233,7 @@ static int poke(const char *endpoint)
         if (t->reply)
             failed = poke_one(client, t) || poke_one(client, message_type_find("hello"));
     client_close(&client);
-    zmq_ctx_term(context);
+    net_stop(&net);
     return failed;
 }
 

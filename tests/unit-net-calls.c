@@ -9,7 +9,7 @@
 
 /* -------------------------------------------------------------- client */
 
-struct caller {
+struct call {
     pthread_t thread;
     int r;
     struct df_error err;
@@ -18,11 +18,11 @@ struct caller {
 
 static void *call(void *opaque)
 {
-    struct caller *c = opaque;
+    struct call *c = opaque;
     struct client *client;
     struct message *reply = NULL;
     struct out out;
-    c->r = client_open(context, endpoint, &client, &c->err);
+    c->r = client_open(&net, &address, &client, &c->err);
     if (c->r)
         return NULL;
     message_begin(&out, "disk-remove", c->id = client_new_id());
@@ -37,16 +37,16 @@ static void *call(void *opaque)
 /* The first try is swallowed as if it had been lost: the second has the same bytes. */
 START_TEST(client_sends_again)
 {
-    struct caller c = { 0 };
+    struct call c = { 0 };
     ck_assert_int_eq(pthread_create(&c.thread, NULL, call, &c), 0);
     struct request *r = next_request();
-    uint64_t first = r->key;
+    uint64_t first = r->hash;
     server_close(&server);      /* frees the request, forgets the client */
-    OK(server_open(context, &server, &unit_err));
-    while (zmq_bind(server_socket(server), endpoint) < 0)
+    OK(server_open(&net, guard, &server, &unit_err));
+    while (zmq_bind(server_socket(server), address.endpoint) < 0)
         ck_assert_int_eq(errno, EADDRINUSE);
     r = next_request();
-    ck_assert_uint_eq(r->key, first);
+    ck_assert_uint_eq(r->hash, first);
     request_ok(&r);
     pthread_join(c.thread, NULL);
     ck_assert_msg(c.r == 0, "%s", c.err.message);
@@ -56,7 +56,7 @@ END_TEST
 
 START_TEST(client_gets_the_error)
 {
-    struct caller c = { 0 };
+    struct call c = { 0 };
     struct df_error err = { .code = -EROFS, .message = "disk 'd' is read-only" };
     ck_assert_int_eq(pthread_create(&c.thread, NULL, call, &c), 0);
     struct request *r = next_request();
@@ -69,7 +69,7 @@ END_TEST
 
 START_TEST(client_gives_up)
 {
-    struct caller c = { 0 };
+    struct call c = { 0 };
     ck_assert_int_eq(pthread_create(&c.thread, NULL, call, &c), 0);
     pthread_join(c.thread, NULL);       /* nobody answers */
     ck_assert_int_eq(c.r, -ETIMEDOUT);
@@ -133,7 +133,7 @@ START_TEST(peer_has_several_under_way)
     struct peer *peer;
     struct request *r[3];
     memset(&answers, 0, sizeof answers);
-    OK(peer_open(context, endpoint, &peer, &unit_err));
+    OK(peer_open(&net, &address, &peer, &unit_err));
     ck_assert_int_eq(peer_tick(peer), INT64_MAX);
     for (unsigned i = 0; i < 3; i++) {
         peer_ask(peer, i);
@@ -157,7 +157,7 @@ START_TEST(peer_gives_up)
 {
     struct peer *peer;
     memset(&answers, 0, sizeof answers);
-    OK(peer_open(context, endpoint, &peer, &unit_err));
+    OK(peer_open(&net, &address, &peer, &unit_err));
     peer_ask(peer, 7);
     peer_until(peer, 1);        /* nobody answers */
     ck_assert(answers.tags[0] == 7 && answers.r[0] == -ETIMEDOUT);
@@ -175,7 +175,7 @@ START_TEST(peer_ignores_other_types)
     struct out out;
     uint64_t id;
     memset(&answers, 0, sizeof answers);
-    OK(peer_open(context, endpoint, &peer, &unit_err));
+    OK(peer_open(&net, &address, &peer, &unit_err));
     peer_begin(&out, "wait", &id);
     out_text(&out, "session", "6fa2c1d0-0f3e-4b52-9c7b-2d1e8a90b344");
     out_text(&out, "role", "target");
@@ -193,7 +193,7 @@ END_TEST
 
 START_TEST(client_refuses_other_types)
 {
-    struct caller c = { 0 };
+    struct call c = { 0 };
     struct out out;
     ck_assert_int_eq(pthread_create(&c.thread, NULL, call, &c), 0);
     struct request *r = next_request();
@@ -240,8 +240,11 @@ START_TEST(wildcards_are_resolved)
     for (unsigned i = 0; i < 3; i++) {
         char bound[256], resolved[256];
         void *s;
-        OK(net_socket(context, ZMQ_PULL, 10, 1000, &s, &unit_err));
-        OK(net_bind(s, wild[i], bound, &unit_err));
+        OK(net_socket(&net, ZMQ_PULL, 10, 1000, &s, &unit_err));
+        FAILS(-EPERM, net_listen(&net, s, "data", wild[i], bound, &unit_err));
+        net.insecure = true;
+        OK(net_listen(&net, s, "data", wild[i], bound, &unit_err));
+        net.insecure = false;
         net_resolve(bound, "tcp://far:9", resolved);
         ck_assert_msg(!strncmp(resolved, "tcp://far:", 10), "'%s' listens on '%s', is resolved as '%s'", wild[i], bound, resolved);
         net_close(&s);

@@ -7,8 +7,8 @@
 static void *raw_socket(int type)
 {
     void *s;
-    OK(net_socket(context, type, 100, -1, &s, &unit_err));
-    OK(net_connect(s, endpoint, &unit_err));
+    OK(net_socket(&net, type, 100, -1, &s, &unit_err));
+    OK(net_connect(&net, s, &address, &unit_err));
     return s;
 }
 

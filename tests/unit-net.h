@@ -9,23 +9,28 @@
 #include "net/server.h"
 #include "unit.h"
 
-static void *context;
+static struct net net;
+static struct guard *guard;
 static struct server *server;
-static char endpoint[400];
+static struct net_address address;
 
 static inline void net_setup(void)
 {
     unit_setup();
-    snprintf(endpoint, sizeof endpoint, "ipc://%s/control", unit_dir);
-    ck_assert_ptr_nonnull(context = net_context(&unit_err));
-    OK(server_open(context, &server, &unit_err));
-    OK(net_bind(server_socket(server), endpoint, NULL, &unit_err));
+    struct allow *none = NULL;
+    char bound[256];
+    snprintf(address.endpoint, sizeof address.endpoint, "ipc://%.200s/control", unit_dir);
+    OK(net_start(&net, NULL, &unit_err));
+    OK(guard_start(&net, &none, &guard, &unit_err));
+    OK(server_open(&net, guard, &server, &unit_err));
+    OK(server_listen(server, address.endpoint, bound, &unit_err));
 }
 
 static inline void net_teardown(void)
 {
     server_close(&server);
-    zmq_ctx_term(context);
+    guard_stop(&guard);
+    net_stop(&net);
     unit_teardown();
 }
 

@@ -83,7 +83,7 @@ static int look(const struct await *w, struct said *said, const node *status)
 
 static int silence(const struct await *w)
 {
-    const char *endpoint = client_endpoint(w->client);
+    const char *endpoint = client_address(w->client)->endpoint;
     if (!strcmp(w->role, "source"))
         return error_set(&w->cli->err, -ETIMEDOUT, "the bitmaps of session %s are operative on the target, but the source's daemon at '%s' has not answered for %d s: "
                          "look with 'dirtyferry -c %s status %s'", w->session, endpoint, SILENCE_MS / 1000, endpoint, w->session);
@@ -104,7 +104,7 @@ int cli_await(const struct await *w, struct message **replyp)
         if (!reply && r == -ETIMEDOUT) {
             if (clock_ms() >= heard_ms + SILENCE_MS)
                 return silence(w);
-            say(w, &said.waiting, "waiting for the daemon at '%s'", client_endpoint(w->client));
+            say(w, &said.waiting, "waiting for the daemon at '%s'", client_address(w->client)->endpoint);
             continue;
         }
         if (r >= 0)

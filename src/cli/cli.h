@@ -16,12 +16,14 @@
 #include <jansson.h>
 
 #include "net/client.h"
+#include "net/events.h"
 
 #define USAGE 1     /* not an errno */
 
 struct cli {
-    void *context;
-    const char *endpoint;       /* -c */
+    struct net net;
+    const char *endpoint;       /* -c: EP or EP,CERTIFICATE, as all daemons are named */
+    const char *key;            /* --key: the file of this side's secret key, or NULL */
     bool json;
     struct client *client;      /* to `endpoint`, opened when needed */
     struct df_error err;
@@ -39,6 +41,16 @@ int cli_option(struct cli *cli, int c);
 int cli_arguments(struct cli *cli, int argc, int min, int max);
 /* The only argument is a session's UUID. */
 int cli_session(struct cli *cli, int argc, char **argv, const char **session);
+
+/* address.c */
+int cli_start(struct cli *cli);
+/* EP or EP,CERTIFICATE: the public certificate of the daemon there. */
+int cli_address(struct cli *cli, const char *text, struct net_address *address);
+int cli_open(struct cli *cli, const char *text, struct client **client);
+/* The fields that tell a source where its target is. */
+void cli_put_target(struct out *out, const struct net_address *target);
+/* To the events of `client`'s daemon, which says itself where it publishes. */
+int cli_subscribe(struct cli *cli, struct client *client, const char *prefix, struct subscription **events);
 
 /* ---------------------------------------------- requests */
 

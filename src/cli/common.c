@@ -54,7 +54,7 @@ int cli_session(struct cli *cli, int argc, char **argv, const char **session)
 struct client *cli_client(struct cli *cli)
 {
     if (!cli->client)
-        client_open(cli->context, cli->endpoint, &cli->client, &cli->err);
+        cli_open(cli, cli->endpoint, &cli->client);
     return cli->client;
 }
 

@@ -33,15 +33,19 @@ static const struct {
 
 static void help(FILE *to)
 {
-    fputs("Usage: dirtyferry [-c EP] [--json] COMMAND [ARGUMENT]...\n"
+    fputs("Usage: dirtyferry [-c EP] [--key FILE] [--json] COMMAND [ARGUMENT]...\n"
           "Moves the dirty bitmaps of a disk to another host, after the disk itself.\n\n", to);
     for (size_t i = 0; i < NCOMMANDS; i++)
         fprintf(to, "  %-9s %s\n            %s\n", commands[i].name, commands[i].arguments, commands[i].help);
     fputs("\n"
           "  -c, --connect EP   the daemon's control endpoint; also from DIRTYFERRY_CONNECT\n"
           "                     [tcp://127.0.0.1:7440]\n"
+          "  --key FILE_secret  your own key, for daemons that have keys; also from\n"
+          "                     DIRTYFERRY_KEY.  See 'dirtyferry keygen'\n"
           "  --json             print JSON; may also stand behind the command\n"
           "  --help, --version\n\n"
+          "EP is tcp://HOST:PORT or ipc://PATH; EP,CERTIFICATE for a daemon with a key, whose\n"
+          "public certificate that file is.\n"
           "'dirtyferry COMMAND --help' tells more.  Sizes take K M G T P E (powers of 1024).\n"
           "Exit status: 0 done, 1 refused or failed (one sentence on stderr), 2 usage.\n", to);
 }
@@ -71,18 +75,24 @@ static bool take_json(int *argc, char **argv)
     return found;
 }
 
+static const char *environment(const char *name, const char *fallback)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : fallback;
+}
+
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {
-        { "connect", required_argument, NULL, 'c' },
+        { "connect", required_argument, NULL, 'c' }, { "key", required_argument, NULL, 'k' },
         { "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { 0 }
     };
-    const char *environment = getenv("DIRTYFERRY_CONNECT");
-    struct cli cli = { .endpoint = environment && *environment ? environment : "tcp://127.0.0.1:7440", .usage = "" };
+    struct cli cli = { .endpoint = environment("DIRTYFERRY_CONNECT", "tcp://127.0.0.1:7440"), .key = environment("DIRTYFERRY_KEY", NULL), .usage = "" };
     cli.json = take_json(&argc, argv);
     for (int c; (c = getopt_long(argc, argv, "+c:", longs, NULL)) != -1;) {
         switch (c) {
         case 'c': cli.endpoint = optarg; break;
+        case 'k': cli.key = optarg; break;
         case 'h': help(stdout); return 0;
         case 'V': puts("dirtyferry " PACKAGE_VERSION); return 0;
         default: fputs("Try 'dirtyferry --help'.\n", stderr); return 2;
@@ -94,14 +104,14 @@ int main(int argc, char **argv)
     }
     log_set_level(LOG_LEVEL_WARNING);
     signal(SIGPIPE, SIG_IGN);
-    cli.context = net_context(&cli.err);
-    int r = cli.context ? run(&cli, argc - optind, argv + optind) : cli.err.code;
+    int r = cli_start(&cli);
+    if (!r)
+        r = run(&cli, argc - optind, argv + optind);
     if (r < 0)
         fprintf(stderr, "dirtyferry: %s\n", cli.err.message);
     if (r == 0 && cli.json && !cli_has_printed())
         cli_print_json(json_object());
     client_close(&cli.client);
-    if (cli.context)
-        zmq_ctx_term(cli.context);
+    net_stop(&cli.net);
     return r == USAGE ? 2 : r < 0;
 }

@@ -72,7 +72,7 @@ static int undo(struct cli *cli, const struct client_pair *ends, const char *ses
     }
     back = cli->err;
     return error_set(&cli->err, why.code, "%.900s; and the roll-back failed, the source stays read-only: %.900s; try 'dirtyferry rollback %s --from %s'",
-                     why.message, back.message, session, client_endpoint(ends->from));
+                     why.message, back.message, session, client_address(ends->from)->endpoint);
 }
 
 /* The target's pivot failed, or was not answered. */
@@ -96,7 +96,7 @@ static int finish_or_undo(struct cli *cli, const struct client_pair *ends, const
     forth = cli->err;
     return error_set(&cli->err, why.code, "session %s is half done, the source is read-only: the target has not pivoted (%.700s) and the roll-back failed (%.700s); "
                      "finish it with 'dirtyferry pivot %s --to %s', or go back with 'dirtyferry rollback %s --from %s'", session, forth.message, back.message,
-                     session, client_endpoint(ends->to), session, client_endpoint(ends->from));
+                     session, client_address(ends->to)->endpoint, session, client_address(ends->from)->endpoint);
 }
 
 /* The source's pivot was not answered: before it there is the cancel, behind it the roll-back. */
@@ -118,7 +118,7 @@ static int withdraw(struct cli *cli, const struct client_pair *ends, const char 
     back = cli->err;
     return error_set(&cli->err, why.code, "session %s may be half done, and the source read-only: its daemon did not answer the pivot, nor give it up (%.900s); "
                      "go back with 'dirtyferry cancel %s --from %s' or, if that is refused, 'dirtyferry rollback %s --from %s'", session, back.message,
-                     session, client_endpoint(ends->from), session, client_endpoint(ends->from));
+                     session, client_address(ends->from)->endpoint, session, client_address(ends->from)->endpoint);
 }
 
 /* One half alone is the caller's to settle. */
@@ -178,9 +178,9 @@ int plan_pivot(struct cli *cli, const struct client_pair *ends, const char *sess
 
 static int open_ends(struct cli *cli, const char *from, const char *to, struct client_pair *ends)
 {
-    int r = from ? client_open(cli->context, from, &ends->from, &cli->err) : 0;
+    int r = from ? cli_open(cli, from, &ends->from) : 0;
     if (!r && to)
-        r = client_open(cli->context, to, &ends->to, &cli->err);
+        r = cli_open(cli, to, &ends->to);
     return r;
 }
 

@@ -107,17 +107,20 @@ static int put_items(struct cli *cli, struct client *from, struct out *out, cons
 int plan_prepare(struct cli *cli, const struct plan *plan, struct client_pair *ends, char session[37])
 {
     uint8_t uuid[UUID_BYTES];
+    struct net_address target;
     struct out out;
     uuid_generate(uuid);
     uuid_format(uuid, session);
-    int r = client_open(cli->context, plan->from, &ends->from, &cli->err);
+    int r = cli_open(cli, plan->from, &ends->from);
     if (!r)
-        r = client_open(cli->context, plan->to, &ends->to, &cli->err);
+        r = cli_address(cli, plan->to, &target);
+    if (!r)
+        r = client_open(&cli->net, &target, &ends->to, &cli->err);
     if (r < 0)
         return r;
     client_begin(&out, "prepare");
     out_text(&out, "session", session);
-    out_text(&out, "target", plan->to);
+    cli_put_target(&out, &target);
     out_list(&out, "bitmaps");
     r = put_items(cli, ends->from, &out, plan);
     if (r < 0) {

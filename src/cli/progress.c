@@ -12,7 +12,7 @@
 #define BAR_CELLS 40
 
 struct progress {
-    void *events;
+    struct subscription *events;
     bool drawn;
 };
 
@@ -27,20 +27,16 @@ void progress_line(char line[128], uint64_t done, uint64_t all, uint64_t bytes)
     snprintf(line, 128, "[%s] %3.0f %%  %s bytes", bar, part * 100, size_format(bytes, size));
 }
 
-/* Where the daemon publishes: it says so itself. */
-static void *subscribe(struct cli *cli, struct client *client, const char *session)
+/* Without events there is no bar, and nothing else is missing. */
+static struct subscription *subscribe(struct cli *cli, struct client *client, const char *session)
 {
-    CLEANUP(message_free) struct message *reply = NULL;
-    char endpoint[256], prefix[64];
-    void *socket = NULL;
-    struct out out;
-    client_begin(&out, "hello");
-    if (client_call(client, &out, 0, &reply, NULL) < 0)
-        return NULL;
-    net_resolve(node_text(reply->root, "events"), client_endpoint(client), endpoint);
+    struct df_error kept = cli->err;
+    char prefix[64];
+    struct subscription *events = NULL;
     snprintf(prefix, sizeof prefix, "session/%s/", session);
-    events_subscribe(cli->context, endpoint, prefix, &socket, NULL);
-    return socket;
+    cli_subscribe(cli, client, prefix, &events);
+    cli->err = kept;
+    return events;
 }
 
 struct progress *progress_start(struct cli *cli, struct client *client, const char *session, bool wanted)
@@ -84,6 +80,6 @@ void progress_end(struct progress **pp)
         return;
     progress_update(p);
     progress_break(p);
-    net_close(&p->events);
+    events_unsubscribe(&p->events);
     free(p);
 }

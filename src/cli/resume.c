@@ -15,6 +15,7 @@ int command_resume(struct cli *cli, int argc, char **argv)
     };
     CLEANUP(message_free) struct message *reply = NULL;
     const char *target = NULL, *session;
+    struct net_address address;
     struct out out;
     cli->usage = "Usage: dirtyferry [-c EP] [--json] resume SESSION [--from EP] [--to EP]\n"
                  "Tries at once to reach the target of an interrupted session.  Asks the source's\n"
@@ -29,13 +30,14 @@ int command_resume(struct cli *cli, int argc, char **argv)
     int r = cli_session(cli, argc, argv, &session);
     if (r)
         return r;
-    struct client *client = cli_client(cli);
+    r = target ? cli_address(cli, target, &address) : 0;
+    struct client *client = r < 0 ? NULL : cli_client(cli);
     if (!client)
         return cli->err.code;
     client_begin(&out, "resume");
     out_text(&out, "session", session);
     if (target)
-        out_text(&out, "target", target);
+        cli_put_target(&out, &address);
     r = client_call(client, &out, RESUME_HOLD_MS, &reply, &cli->err);
     if (!r)
         cli_print_status(cli, reply);

@@ -29,10 +29,8 @@ static int print_event(struct cli *cli, const struct message *event)
 int command_watch(struct cli *cli, int argc, char **argv)
 {
     static const struct option longs[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
-    CLEANUP(message_free) struct message *hello = NULL;
-    CLEANUP(net_close) void *events = NULL;
-    char endpoint[256], prefix[64];
-    struct out out;
+    CLEANUP(events_unsubscribe) struct subscription *events = NULL;
+    char prefix[64];
     cli->usage = "Usage: dirtyferry [-c EP] [--json] watch [SESSION]\n"
                  "Follows the events of a daemon until it is interrupted.\n";
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;)
@@ -46,13 +44,11 @@ int command_watch(struct cli *cli, int argc, char **argv)
         return cli_usage(cli, "'%s' is not a session's UUID", argv[optind]);
     if (optind < argc)
         uuid_format(uuid, session);     /* lower case, as in the topics */
-    client_begin(&out, "hello");
-    r = cli_call(cli, &out, &hello);
-    if (r < 0)
-        return r;
-    net_resolve(node_text(hello->root, "events"), cli->endpoint, endpoint);
+    struct client *client = cli_client(cli);
+    if (!client)
+        return cli->err.code;
     snprintf(prefix, sizeof prefix, "session/%s", session);
-    r = events_subscribe(cli->context, endpoint, prefix, &events, &cli->err);
+    r = cli_subscribe(cli, client, prefix, &events);
     while (!r) {
         CLEANUP(message_free) struct message *event = NULL;
         r = events_receive(events, 1000, &event, &cli->err);

@@ -13,7 +13,8 @@ int command_worker(struct cli *cli, int argc, char **argv)
     cli->usage = "Usage: dirtyferry [-c EP] worker SESSION\n"
                  "Streams for a session until that is over.  Runs on the source's host, where it\n"
                  "can read the bitmaps in the state directory; any number may run, and any of\n"
-                 "them may be killed: its work goes to the others.\n";
+                 "them may be killed: its work goes to the others.  Where there are keys it needs\n"
+                 "the source daemon's own: to the target it is that daemon.\n";
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;)
         return cli_option(cli, c);
     const char *session;
@@ -21,5 +22,7 @@ int command_worker(struct cli *cli, int argc, char **argv)
     if (r)
         return r;
     snprintf(name, sizeof name, "process %ld", (long)getpid());
-    return worker_run(cli->context, cli->endpoint, session, NULL, 0, name, &cli->err);
+    struct net_address control;
+    r = cli_address(cli, cli->endpoint, &control);
+    return r < 0 ? r : worker_run(&cli->net, &control, session, name, &cli->err);
 }

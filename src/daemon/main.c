@@ -5,8 +5,9 @@
  * Threads
  *   control   this one: requests, sessions, events, time.  Never does anything
  *             that takes time in proportion to a bitmap.
+ *   guard     who may come in, and whose connection is cut (net/guard.h)
  *   receiver  the data socket and the parents that are filled (session/receive.h)
- *   admin     disks and bitmaps (daemon/admin.h)
+ *   admin     disks and bitmaps: two, for changes and for looks (daemon/admin.h)
  *   keeper    syncing and dumps (session/keep.h)
  *   workers   those of the sessions (session/worker.h)
  * They share nothing but messages by inproc sockets and the shared mappings.
@@ -35,8 +36,10 @@
 
 struct daemon {
     struct options options;
+    struct net net;
+    struct guard *guard;
     struct engine *engine;
-    struct keeper *admin;
+    struct keeper *changes, *looks;             /* the admin threads */
     char control[256], data[256], events[256];  /* where they really listen */
     struct statedir state;
     int signals;
@@ -52,44 +55,82 @@ static void raise_descriptors(void)
     }
 }
 
-static int start(struct daemon *d, struct df_error *err)
+/* From here on nobody gets in without being looked at. */
+static int start_net(struct daemon *d, struct df_error *err)
 {
-    struct engine *engine = d->engine = calloc(1, sizeof *engine);
+    CLEANUP(allow_close) struct allow *allow = NULL;
+    CLEANUP(keys_forget) struct key_pair keys;
     const struct options *o = &d->options;
-    if (!engine)
-        return error_errno(err, -ENOMEM, "cannot start");
-    engine->sessions_dir = -1;
-    int r = statedir_open(&d->state, o->state_dir, err);
+    int r = o->key ? keys_read_secret(o->key, &keys, err) : 0;
+    if (!r && o->allow)
+        r = allow_open(o->allow, &allow, err);
     if (!r)
-        r = files_open_directory(d->state.path, "sessions", &engine->sessions_dir, err);
-    if (!r && !(engine->context = net_context(err)))
-        r = -ENOMEM;
-    if (r < 0)
-        return r;
-    engine->state_dir = d->state.path;
-    engine->rebooted = d->state.rebooted;
-    r = server_open(engine->context, &engine->server, err);
+        r = net_start(&d->net, o->key ? &keys : NULL, err);
+    d->net.insecure = o->insecure;
+    return r < 0 ? r : guard_start(&d->net, &allow, &d->guard, err);
+}
+
+static void warn_insecure(const struct daemon *d)
+{
+    const char *const endpoints[] = { d->control, d->data, d->events };
+    for (unsigned i = 0; i < 3; i++)
+        if (d->options.insecure && !net_is_local(endpoints[i]))
+            log_warning("INSECURE: anybody who reaches '%s' can use this daemon; nothing is checked and nothing is encrypted", endpoints[i]);
+}
+
+static int start_sockets(struct daemon *d, struct df_error *err)
+{
+    struct engine *engine = d->engine;
+    const struct options *o = &d->options;
+    int r = server_open(&d->net, d->guard, &engine->server, err);
     if (!r)
-        r = net_bind(server_socket(engine->server), o->control, d->control, err);
+        r = server_listen(engine->server, o->control, d->control, err);
     if (!r)
-        r = net_bind(server_socket(engine->server), WORKER_CONTROL_INPROC, NULL, err);
+        r = server_listen_inproc(engine->server, WORKER_CONTROL_INPROC, err);
     if (!r)
-        r = net_socket(engine->context, ZMQ_PUB, 1000, WIRE_CONTROL_BYTES, &engine->events, err);
+        r = events_listen(&d->net, d->guard, o->events, d->events, &engine->events, err);
     if (!r)
-        r = net_bind(engine->events, o->events, d->events, err);
-    if (!r)
-        r = receiver_start(engine->context, o->data, d->data, &engine->receiver, err);
-    if (!r)
-        r = keeper_start(engine->context, "inproc://keeper", &engine->keeper, err);
-    if (!r)
-        r = keeper_start(engine->context, "inproc://admin", &d->admin, err);
+        r = receiver_start(&d->net, d->guard, o->data, d->data, &engine->receiver, err);
     if (!r && o->advertise_data)
         r = net_check_endpoint(o->advertise_data, "--advertise-data", err);
     snprintf(engine->data, sizeof engine->data, "%s", o->advertise_data ? o->advertise_data : d->data);
+    return r;
+}
+
+static int start_threads(struct daemon *d, struct df_error *err)
+{
+    int r = keeper_start(&d->net, "inproc://keeper", &d->engine->keeper, err);
+    if (!r)
+        r = keeper_start(&d->net, "inproc://changes", &d->changes, err);
+    return r < 0 ? r : keeper_start(&d->net, "inproc://looks", &d->looks, err);
+}
+
+static int start(struct daemon *d, struct df_error *err)
+{
+    struct engine *engine = d->engine = calloc(1, sizeof *engine);
+    if (!engine)
+        return error_errno(err, -ENOMEM, "cannot start");
+    engine->sessions_dir = -1;
+    int r = statedir_open(&d->state, d->options.state_dir, err);
+    if (!r)
+        r = files_open_directory(d->state.path, "sessions", &engine->sessions_dir, err);
+    if (!r)
+        r = start_net(d, err);
+    if (r < 0)
+        return r;
+    engine->net = &d->net;
+    engine->guard = d->guard;
+    engine->state_dir = d->state.path;
+    engine->rebooted = d->state.rebooted;
+    r = start_sockets(d, err);
+    if (!r)
+        r = start_threads(d, err);
     if (!r)
         r = recover_sessions(engine, err);
     if (!r)
         r = orphans_settle(engine, err);
+    if (!r)
+        warn_insecure(d);
     return r < 0 ? r : statedir_note_boot(&d->state, err);
 }
 
@@ -111,7 +152,8 @@ static void stop(struct daemon *d)
     struct engine *engine = d->engine;
     if (!engine)
         return;
-    keeper_stop(&d->admin);
+    keeper_stop(&d->changes);
+    keeper_stop(&d->looks);
     receiver_stop(&engine->receiver);
     keeper_stop(&engine->keeper);
     engine_destroy(engine);
@@ -121,10 +163,8 @@ static void stop(struct daemon *d)
         close(engine->sessions_dir);
     server_close(&engine->server);
     net_close(&engine->events);
-    if (engine->context) {
-        zmq_ctx_shutdown(engine->context);
-        zmq_ctx_term(engine->context);
-    }
+    guard_stop(&d->guard);
+    net_stop(&d->net);
     free(engine);
     statedir_close(&d->state);
 }
@@ -140,45 +180,53 @@ static void handle_hello(struct daemon *d, struct request *request)
     request_reply(&request, &out);
 }
 
+/* So many, then everything else has its turn: nobody who floods holds up the rest. */
+#define REQUESTS_A_TURN 64
+
 static void handle_requests(struct daemon *d)
 {
-    for (struct request *request; (request = server_receive(d->engine->server));) {
-        log_debug("request '%s'", request->message->type->name);
-        if (!strcmp(request->message->type->name, "hello"))
+    struct request *request = NULL;
+    for (unsigned i = 0; i < REQUESTS_A_TURN && (request = server_receive(d->engine->server)); i++) {
+        const char *type = request->message->type->name;
+        log_debug("request '%s'", type);
+        if (!strcmp(type, "hello"))
             handle_hello(d, request);
-        else if (!admin_request(d->admin, d->state.path, request) && !engine_request(d->engine, request))
+        else if (!admin_request(admin_looks(type) ? d->looks : d->changes, d->state.path, request) && !engine_request(d->engine, request))
             abort();    /* the schema has a request that nobody handles: a test sees to it that there is none */
     }
 }
 
 static void handle_done(struct daemon *d)
 {
-    keeper_receive(d->admin);
+    keeper_receive(d->changes);
+    keeper_receive(d->looks);
     for (struct order *order; (order = receiver_done(d->engine->receiver));)
         engine_order_done(d->engine, order);
     keeper_receive(d->engine->keeper);
 }
 
-enum { FIXED_ITEMS = 5 };
-
 static int serve(struct daemon *d, struct df_error *err)
 {
-    static zmq_pollitem_t items[FIXED_ITEMS + SESSIONS_MAX + ENDED_SESSIONS];
     struct engine *engine = d->engine;
-    items[0] = (zmq_pollitem_t){ server_socket(engine->server), 0, ZMQ_POLLIN, 0 };
-    items[1] = (zmq_pollitem_t){ receiver_socket(engine->receiver), 0, ZMQ_POLLIN, 0 };
-    items[2] = (zmq_pollitem_t){ keeper_socket(d->admin), 0, ZMQ_POLLIN, 0 };
-    items[3] = (zmq_pollitem_t){ NULL, d->signals, ZMQ_POLLIN, 0 };
-    items[4] = (zmq_pollitem_t){ keeper_socket(engine->keeper), 0, ZMQ_POLLIN, 0 };
+    void *const sockets[] = {
+        server_socket(engine->server), server_inproc_socket(engine->server), engine->events, receiver_socket(engine->receiver),
+        keeper_socket(d->changes), keeper_socket(d->looks), keeper_socket(engine->keeper),
+    };
+    enum { SOCKETS = sizeof sockets / sizeof *sockets, FIXED = SOCKETS + 1 };
+    static zmq_pollitem_t items[FIXED + SESSIONS_MAX + ENDED_SESSIONS];
+    items[0] = (zmq_pollitem_t){ NULL, d->signals, ZMQ_POLLIN, 0 };
+    for (unsigned i = 0; i < SOCKETS; i++)
+        items[i + 1] = (zmq_pollitem_t){ sockets[i], 0, ZMQ_POLLIN, 0 };
     for (;;) {
         int64_t wait_ms = engine_tick(engine) - clock_ms();
-        size_t n = FIXED_ITEMS + engine_peers(engine, items + FIXED_ITEMS, SESSIONS_MAX + ENDED_SESSIONS);
+        size_t n = FIXED + engine_peers(engine, items + FIXED, SESSIONS_MAX + ENDED_SESSIONS);
         if (zmq_poll(items, (int)n, wait_ms > 0 ? (long)wait_ms : 0) < 0 && errno != EINTR)
             return error_set(err, -errno, "cannot wait for messages: %s", zmq_strerror(errno));
-        if (items[3].revents & ZMQ_POLLIN)
+        if (items[0].revents & ZMQ_POLLIN)
             return 0;
         handle_requests(d);
         handle_done(d);
+        events_take(engine->events, d->guard);
         engine_receive(engine);
     }
 }

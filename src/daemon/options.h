@@ -3,8 +3,12 @@
 #ifndef DAEMON_OPTIONS_H
 #define DAEMON_OPTIONS_H
 
+#include <stdbool.h>
+
 struct options {
     const char *state_dir, *control, *data, *events, *advertise_data;
+    const char *key, *allow;    /* both or none */
+    bool insecure;
 };
 
 /* Exits for --help and --version.  -EINVAL: the usage was wrong, and it has been said. */

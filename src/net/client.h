@@ -9,7 +9,7 @@
 #ifndef NET_CLIENT_H
 #define NET_CLIENT_H
 
-#include "net/socket.h"
+#include "net/handshake.h"
 #include "wire/message.h"
 
 #define CLIENT_TRY_MS  1500     /* until a request is sent again */
@@ -17,9 +17,11 @@
 
 struct client;
 
-int client_open(void *context, const char *endpoint, struct client **client, struct df_error *err);
+int client_open(const struct net *net, const struct net_address *address, struct client **client, struct df_error *err);
+/* Of the daemon in this process, by its inproc endpoint. */
+int client_open_inproc(const struct net *net, const char *endpoint, struct client **client, struct df_error *err);
 void client_close(struct client **client);
-const char *client_endpoint(const struct client *client);
+const struct net_address *client_address(const struct client *client);
 
 /* Start a request of that type with a fresh id. */
 void client_begin(struct out *out, const char *type);
@@ -29,7 +31,8 @@ void client_begin(struct out *out, const char *type);
  * wait for its reply: CLIENT_TRIES * CLIENT_TRY_MS, plus `hold_ms` when the
  * daemon may hold it back; then it is asked now and then whether it lives.  An
  * error that the daemon reports is returned as such; a request that breaks the
- * schema as -EPROTO without being sent; -ETIMEDOUT when nobody answers.
+ * schema as -EPROTO without being sent; -EACCES when the daemon does not let this
+ * side in; -ETIMEDOUT when nobody answers.
  * `reply` may be NULL.
  */
 int client_call(struct client *client, struct out *out, int hold_ms, struct message **reply, struct df_error *err);

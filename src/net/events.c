@@ -2,9 +2,12 @@
 #include "net/events.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
+#include "net/handshake.h"
 
 void events_publish(void *socket, const char *topic, struct out *out)
 {
@@ -15,31 +18,77 @@ void events_publish(void *socket, const char *topic, struct out *out)
     out_destroy(out);
 }
 
-int events_subscribe(void *context, const char *endpoint, const char *prefix, void **socket, struct df_error *err)
+int events_listen(const struct net *net, struct guard *guard, const char *endpoint, char bound[256], void **socket, struct df_error *err)
 {
-    int r = net_socket(context, ZMQ_SUB, 10000, WIRE_CONTROL_BYTES, socket, err);
-    if (r < 0)
-        return r;
-    zmq_setsockopt(*socket, ZMQ_SUBSCRIBE, prefix, strlen(prefix));
-    r = net_connect(*socket, endpoint, err);
-    if (r < 0)
-        net_close(socket);
-    return r;
+    int r = net_socket(net, ZMQ_XPUB, 1000, EVENTS_INCOMING_BYTES, socket, err);
+    return r < 0 ? r : guard_listen(guard, SERVICE_EVENTS, *socket, endpoint, bound, err);
 }
 
-int events_receive(void *socket, int timeout_ms, struct message **event, struct df_error *err)
+void events_take(void *socket, struct guard *guard)
 {
-    zmq_pollitem_t item = { socket, 0, ZMQ_POLLIN, 0 };
-    int r = zmq_poll(&item, 1, timeout_ms);
+    bool more = true;
+    while (more) {
+        zmq_msg_t subscription;
+        zmq_msg_init(&subscription);
+        more = net_recv(&subscription, socket, ZMQ_DONTWAIT) >= 0;
+        if (more)
+            guard_heard(guard, &subscription);
+        zmq_msg_close(&subscription);
+    }
+}
+
+struct subscription {
+    void *socket;
+    struct handshake *handshake;
+    char endpoint[WIRE_ENDPOINT_BYTES + 1];
+};
+
+int events_subscribe(const struct net *net, const struct net_address *address, const char *prefix, struct subscription **out, struct df_error *err)
+{
+    CLEANUP(events_unsubscribe) struct subscription *subscription = calloc(1, sizeof *subscription);
+    if (!subscription)
+        return error_errno(err, -ENOMEM, "cannot follow the events of '%s'", address->endpoint);
+    memcpy(subscription->endpoint, address->endpoint, sizeof subscription->endpoint);
+    int r = net_socket(net, ZMQ_SUB, 10000, WIRE_CONTROL_BYTES, &subscription->socket, err);
+    if (!r)
+        r = handshake_watch(net, subscription->socket, &subscription->handshake, err);
+    if (!r && zmq_setsockopt(subscription->socket, ZMQ_SUBSCRIBE, prefix, strlen(prefix)) < 0)
+        r = error_errno(err, -errno, "cannot subscribe to '%s'", prefix);
+    if (!r)
+        r = net_connect(net, subscription->socket, address, err);
+    if (r < 0)
+        return r;
+    *out = steal(&subscription);
+    return 0;
+}
+
+void events_unsubscribe(struct subscription **subscriptionp)
+{
+    struct subscription *subscription = steal(subscriptionp);
+    if (!subscription)
+        return;
+    handshake_close(&subscription->handshake);
+    net_close(&subscription->socket);
+    free(subscription);
+}
+
+int events_receive(struct subscription *subscription, int timeout_ms, struct message **event, struct df_error *err)
+{
+    zmq_pollitem_t items[2] = { { subscription->socket, 0, ZMQ_POLLIN, 0 }, { handshake_socket(subscription->handshake), 0, ZMQ_POLLIN, 0 } };
+    bool final = false;
+    int r = zmq_poll(items, 2, timeout_ms);
     if (r < 0)
         return errno == EINTR ? 0 : error_set(err, -errno, "cannot wait for events: %s", zmq_strerror(errno));
-    if (!r)
+    const char *why = handshake_failure(subscription->handshake, &final);
+    if (why && final)
+        return error_set(err, -EACCES, "the events at '%s' cannot be followed: %s", subscription->endpoint, why);
+    if (!(items[0].revents & ZMQ_POLLIN))
         return 0;
     bool more = true, found = false;
     for (unsigned i = 0; more; i++) {
         zmq_msg_t part;
         zmq_msg_init(&part);
-        if (net_recv(&part, socket, ZMQ_DONTWAIT) < 0) {
+        if (net_recv(&part, subscription->socket, ZMQ_DONTWAIT) < 0) {
             zmq_msg_close(&part);
             break;
         }

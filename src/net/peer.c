@@ -26,21 +26,24 @@ struct call {
 
 struct peer {
     void *socket;
+    struct handshake *handshake;    /* only where there are keys: it takes descriptors, and sessions are many */
     struct call *calls;
-    char endpoint[256];
+    struct net_address address;
 };
 
-int peer_open(void *context, const char *endpoint, struct peer **out, struct df_error *err)
+int peer_open(const struct net *net, const struct net_address *address, struct peer **out, struct df_error *err)
 {
     CLEANUP(peer_close) struct peer *peer = calloc(1, sizeof *peer);
     if (!peer)
-        return error_errno(err, -ENOMEM, "cannot connect to '%s'", endpoint);
-    int r = net_socket(context, ZMQ_DEALER, 1000, WIRE_CONTROL_BYTES, &peer->socket, err);
+        return error_errno(err, -ENOMEM, "cannot connect to '%s'", address->endpoint);
+    peer->address = *address;
+    int r = net_socket(net, ZMQ_DEALER, 1000, WIRE_CONTROL_BYTES, &peer->socket, err);
+    if (!r && net->secure)
+        r = handshake_watch(net, peer->socket, &peer->handshake, err);
     if (!r)
-        r = net_connect(peer->socket, endpoint, err);
+        r = net_connect(net, peer->socket, address, err);
     if (r < 0)
         return r;
-    snprintf(peer->endpoint, sizeof peer->endpoint, "%s", endpoint);
     *out = steal(&peer);
     return 0;
 }
@@ -61,6 +64,7 @@ void peer_close(struct peer **peerp)
         peer->calls = call->next;
         call_free(call);
     }
+    handshake_close(&peer->handshake);
     net_close(&peer->socket);
     free(peer);
 }
@@ -73,11 +77,6 @@ bool peer_is_busy(const struct peer *peer)
 void *peer_socket(struct peer *peer)
 {
     return peer->socket;
-}
-
-const char *peer_endpoint(const struct peer *peer)
-{
-    return peer->endpoint;
 }
 
 void peer_begin(struct out *out, const char *type, uint64_t *id)
@@ -154,6 +153,14 @@ void peer_receive(struct peer *peer)
     }
 }
 
+static int no_answer(struct peer *peer, unsigned tries, struct df_error *err)
+{
+    bool final;
+    const char *why = peer->handshake ? handshake_failure(peer->handshake, &final) : NULL;
+    return why ? error_set(err, -ETIMEDOUT, "the daemon at '%s' cannot be talked to: %s", peer->address.endpoint, why)
+               : error_set(err, -ETIMEDOUT, "no answer from the daemon at '%s' after %u tries: is dirtyferryd running there?", peer->address.endpoint, tries);
+}
+
 int64_t peer_tick(struct peer *peer)
 {
     int64_t now = clock_ms(), next = INT64_MAX;
@@ -161,8 +168,7 @@ int64_t peer_tick(struct peer *peer)
         following = call->next;
         if (call->again_ms <= now && call->tries >= PEER_TRIES) {
             struct df_error err;
-            int r = error_set(&err, -ETIMEDOUT, "no answer from the daemon at '%s' after %u tries: is dirtyferryd running there?",
-                              peer->endpoint, call->tries);
+            int r = no_answer(peer, call->tries, &err);
             finish(peer, call, r, NULL, &err);
             return clock_ms();      /* the answer may have changed the list or closed it: look again */
         }

@@ -7,7 +7,7 @@
 #ifndef NET_PEER_H
 #define NET_PEER_H
 
-#include "net/socket.h"
+#include "net/handshake.h"
 #include "wire/message.h"
 
 #define PEER_TRY_MS   1000
@@ -18,10 +18,9 @@ struct peer;
 /* reply is NULL when the peer did not answer; r is then -ETIMEDOUT, or the error that the peer reported. */
 typedef void peer_answer(void *opaque, uint64_t tag, int r, const struct message *reply, const struct df_error *err);
 
-int peer_open(void *context, const char *endpoint, struct peer **peer, struct df_error *err);
+int peer_open(const struct net *net, const struct net_address *address, struct peer **peer, struct df_error *err);
 void peer_close(struct peer **peer);
 void *peer_socket(struct peer *peer);
-const char *peer_endpoint(const struct peer *peer);
 
 void peer_begin(struct out *out, const char *type, uint64_t *id);
 /* Takes `out`.  `answer` is called once, from peer_receive() or peer_tick(); hold_ms: how long the peer may hold its reply back. */

@@ -10,9 +10,10 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "net/access.h"
 
 struct remembered {
-    uint64_t key;
+    uint64_t hash;
     uint8_t *bytes;
     size_t nbytes;
 };
@@ -23,7 +24,8 @@ struct memory {
 };
 
 struct server {
-    void *socket;
+    struct guard *guard;
+    void *network, *inproc;
     struct request *open;
     struct memory memories[2];      /* of leases, which come by the hundred, and of all others */
 };
@@ -39,18 +41,29 @@ static bool only_asks(const char *type)
     return false;
 }
 
-int server_open(void *context, struct server **out, struct df_error *err)
+int server_open(const struct net *net, struct guard *guard, struct server **out, struct df_error *err)
 {
-    struct server *server = calloc(1, sizeof *server);
+    CLEANUP(server_close) struct server *server = calloc(1, sizeof *server);
     if (!server)
         return error_errno(err, -ENOMEM, "cannot serve");
-    int r = net_socket(context, ZMQ_ROUTER, 1000, WIRE_CONTROL_BYTES, &server->socket, err);
-    if (r < 0) {
-        free(server);
+    server->guard = guard;
+    int r = net_socket(net, ZMQ_ROUTER, SERVER_QUEUE, WIRE_CONTROL_BYTES, &server->network, err);
+    if (!r)
+        r = net_socket(net, ZMQ_ROUTER, 1000, WIRE_CONTROL_BYTES, &server->inproc, err);
+    if (r < 0)
         return r;
-    }
-    *out = server;
+    *out = steal(&server);
     return 0;
+}
+
+int server_listen(struct server *server, const char *endpoint, char bound[256], struct df_error *err)
+{
+    return guard_listen(server->guard, SERVICE_CONTROL, server->network, endpoint, bound, err);
+}
+
+int server_listen_inproc(struct server *server, const char *endpoint, struct df_error *err)
+{
+    return net_bind_inproc(server->inproc, endpoint, err);
 }
 
 static void request_free(struct request *request)
@@ -73,21 +86,27 @@ void server_close(struct server **serverp)
     }
     for (unsigned i = 0; i < 2 * SERVER_REPLIES; i++)
         free(server->memories[i / SERVER_REPLIES].replies[i % SERVER_REPLIES].bytes);
-    net_close(&server->socket);
+    net_close(&server->network);
+    net_close(&server->inproc);
     free(server);
 }
 
 void *server_socket(struct server *server)
 {
-    return server->socket;
+    return server->network;
+}
+
+void *server_inproc_socket(struct server *server)
+{
+    return server->inproc;
 }
 
 static void send_reply(struct request *request, const uint8_t *bytes, size_t nbytes)
 {
     for (unsigned i = 0; i < request->nenvelope; i++)
-        zmq_msg_send(&request->envelope[i], request->server->socket, ZMQ_SNDMORE | ZMQ_DONTWAIT);
-    zmq_send(request->server->socket, "", 0, ZMQ_SNDMORE | ZMQ_DONTWAIT);
-    zmq_send(request->server->socket, bytes, nbytes, ZMQ_DONTWAIT);
+        zmq_msg_send(&request->envelope[i], request->socket, ZMQ_SNDMORE | ZMQ_DONTWAIT);
+    zmq_send(request->socket, "", 0, ZMQ_SNDMORE | ZMQ_DONTWAIT);
+    zmq_send(request->socket, bytes, nbytes, ZMQ_DONTWAIT);
 }
 
 static struct memory *memory_of(struct request *request)
@@ -101,7 +120,7 @@ static void remember(struct request *request, const uint8_t *bytes, size_t nbyte
     struct remembered *slot = &memory->replies[memory->next++ % SERVER_REPLIES];
     free(slot->bytes);
     slot->bytes = malloc(nbytes);
-    slot->key = request->key;
+    slot->hash = request->hash;
     slot->nbytes = nbytes;
     if (slot->bytes)
         memcpy(slot->bytes, bytes, nbytes);
@@ -111,27 +130,40 @@ static const struct remembered *recall(struct request *request)
 {
     const struct memory *memory = memory_of(request);
     for (unsigned i = 0; i < SERVER_REPLIES; i++)
-        if (memory->replies[i].bytes && memory->replies[i].key == request->key)
+        if (memory->replies[i].bytes && memory->replies[i].hash == request->hash)
             return &memory->replies[i];
     return NULL;
+}
+
+/* By the frame behind the return address: that address itself comes without its origin when the socket was polled before. */
+static void identify(struct request *request, zmq_msg_t *part)
+{
+    struct server *server = request->server;
+    if (request->socket == server->inproc) {
+        guard_trusted(&request->caller);
+        return;
+    }
+    guard_caller(server->guard, part, &request->caller);
+    guard_heard(server->guard, part);
 }
 
 /* The frames of one message up to the empty one.  False: nothing there, or not a request. */
 static bool take_envelope(struct request *request, zmq_msg_t *body, bool *nothing)
 {
-    void *socket = request->server->socket;
     bool delimited = false, more = true, ok = true;
     *nothing = false;
     zmq_msg_init(body);
     for (unsigned i = 0; more; i++) {
         zmq_msg_t part;
         zmq_msg_init(&part);
-        if (net_recv(&part, socket, ZMQ_DONTWAIT) < 0) {
+        if (net_recv(&part, request->socket, ZMQ_DONTWAIT) < 0) {
             zmq_msg_close(&part);
             *nothing = i == 0;
             return false;
         }
         more = zmq_msg_more(&part);
+        if (i == 1)
+            identify(request, &part);
         if (delimited) {
             ok = ok && !more;
             zmq_msg_move(body, &part);
@@ -152,34 +184,64 @@ static bool take_envelope(struct request *request, zmq_msg_t *body, bool *nothin
 static bool readdress(struct server *server, struct request *again)
 {
     for (struct request *open = server->open; open; open = open->next)
-        if (open->key == again->key) {
+        if (open->hash == again->hash) {
             for (unsigned i = 0; i < open->nenvelope; i++)
                 zmq_msg_close(&open->envelope[i]);
             memcpy(open->envelope, again->envelope, sizeof open->envelope);
             open->nenvelope = again->nenvelope;
+            open->socket = again->socket;
             again->nenvelope = 0;
             return true;
         }
     return false;
 }
 
+/* Answers a request that is none, or may not be, in place of the daemon. */
+static void turn_down(struct request *request, const char *type, uint64_t id, const struct df_error *err)
+{
+    struct out out;
+    const uint8_t *bytes;
+    size_t nbytes;
+    message_error_reply(&out, type, id, err);
+    if (out_finish(&out, &bytes, &nbytes))
+        send_reply(request, bytes, nbytes);
+    out_destroy(&out);
+}
+
+static int check_open(const struct request *request, struct df_error *err)
+{
+    const struct caller *caller = &request->caller;
+    unsigned open = 0, own = 0;
+    for (const struct request *i = request->server->open; i; i = i->next) {
+        open++;
+        own += !strcmp(i->caller.key, caller->key);
+    }
+    bool many = caller->key[0] && own >= (caller->roles == KEY_MONITOR ? SERVER_OPEN_MONITOR : SERVER_OPEN_KEY);
+    return many || open >= SERVER_OPEN ? error_set(err, -EAGAIN, "%u requests are not answered yet, %u of them yours: ask again later", open, own) : 0;
+}
+
+static void refuse(struct request *request, uint64_t id, const struct df_error *err)
+{
+    const char *type = request->message ? request->message->type->name : NULL;
+    guard_refused(request->server->guard, &request->caller, "control: %s%s", type ? type : "a message that is no request",
+                  err->code == -EAGAIN ? ", too many at once" : "");
+    turn_down(request, type ? type : "hello", id, err);
+}
+
 static struct request *accept_request(struct request *request, zmq_msg_t *body)
 {
     struct server *server = request->server;
+    const char *key = request->caller.key;
     struct df_error err;
     uint64_t id = 0;
     int r = message_decode(zmq_msg_data(body), zmq_msg_size(body), MESSAGE_REQUEST, &request->message, &id, &err);
+    if (!r)
+        r = access_check(&request->caller, request->message->type->name, &err);
     if (r < 0) {
-        struct out out;
-        const uint8_t *bytes;
-        size_t nbytes;
-        message_error_reply(&out, "hello", id, &err);
-        if (out_finish(&out, &bytes, &nbytes))
-            send_reply(request, bytes, nbytes);
-        out_destroy(&out);
+        refuse(request, id, &err);
         return NULL;
     }
-    request->key = XXH3_64bits(zmq_msg_data(body), zmq_msg_size(body));
+    request->hash = XXH3_64bits_withSeed(zmq_msg_data(body), zmq_msg_size(body), XXH3_64bits(key, strlen(key)));
     if (readdress(server, request))
         return NULL;
     const struct remembered *reply = recall(request);
@@ -187,12 +249,16 @@ static struct request *accept_request(struct request *request, zmq_msg_t *body)
         send_reply(request, reply->bytes, reply->nbytes);
         return NULL;
     }
+    if (check_open(request, &err) < 0) {
+        refuse(request, id, &err);
+        return NULL;
+    }
     request->next = server->open;
     server->open = request;
     return request;
 }
 
-struct request *server_receive(struct server *server)
+static struct request *receive_from(struct server *server, void *socket)
 {
     for (;;) {
         struct request *request = calloc(1, sizeof *request);
@@ -201,8 +267,11 @@ struct request *server_receive(struct server *server)
         if (!request)
             return NULL;
         request->server = server;
+        request->socket = socket;
         bool whole = take_envelope(request, &body, &nothing);
         struct request *accepted = whole ? accept_request(request, &body) : NULL;
+        if (!whole && !nothing)
+            guard_refused(server->guard, &request->caller, "control: a message that has not the parts of a request");
         zmq_msg_close(&body);
         if (accepted)
             return accepted;
@@ -210,6 +279,13 @@ struct request *server_receive(struct server *server)
         if (nothing)
             return NULL;
     }
+}
+
+/* The workers of this process first: they are few, and nobody floods them. */
+struct request *server_receive(struct server *server)
+{
+    struct request *request = receive_from(server, server->inproc);
+    return request ? request : receive_from(server, server->network);
 }
 
 void request_begin_reply(const struct request *request, struct out *out)
@@ -243,6 +319,11 @@ void request_fail(struct request **request, const struct df_error *err)
     struct out out;
     message_error_reply(&out, (*request)->message->type->name, (*request)->message->id, err);
     request_reply(request, &out);
+}
+
+void request_refused(const struct request *request, const char *what)
+{
+    guard_refused(request->server->guard, &request->caller, "control: %s: %s", request->message->type->name, what);
 }
 
 void request_ok(struct request **request)

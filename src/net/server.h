@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The answering side of the control socket.
+ * The answering side of the control socket, and of an inproc one for the
+ * workers of this process, who need no key.
  *
  * A ROUTER, which is REP without its lockstep: a reply may be held back while
  * other requests are served, and REQ clients see no difference.
@@ -11,14 +12,23 @@
  *    is remembered (the last SERVER_REPLIES leases and as many others, by id and
  *    bytes) and replayed;
  *  - one that only asks is answered anew.
+ * All of this within what one key sent: no other gets its replies.
+ *
+ * Who sent a request is known (guard.h) and whether he may (access.h) is looked
+ * at before anything else is done with it.  Requests that are not answered yet
+ * are bounded, for each key and in all.
  */
 #ifndef NET_SERVER_H
 #define NET_SERVER_H
 
-#include "net/socket.h"
+#include "net/guard.h"
 #include "wire/message.h"
 
-#define SERVER_REPLIES 1024
+#define SERVER_REPLIES  1024
+#define SERVER_QUEUE    64      /* messages a connection, each way */
+#define SERVER_OPEN     4096    /* requests that are not answered yet */
+#define SERVER_OPEN_KEY 1024    /* of one key */
+#define SERVER_OPEN_MONITOR 32  /* of one that only looks */
 
 struct server;
 
@@ -26,14 +36,20 @@ struct request {
     struct message *message;
     struct server *server;
     struct request *next;       /* in the server's list of unanswered ones */
-    uint64_t key;               /* hash of the bytes, the id among them */
+    struct caller caller;
+    void *socket;               /* it came by, and its reply goes by */
+    uint64_t hash;              /* of the caller's key and the bytes, the id among them */
     zmq_msg_t envelope[3];      /* return address, without the empty frame behind it */
     unsigned nenvelope;
 };
 
-int server_open(void *context, struct server **server, struct df_error *err);
+int server_open(const struct net *net, struct guard *guard, struct server **server, struct df_error *err);
 void server_close(struct server **server);
+int server_listen(struct server *server, const char *endpoint, char bound[256], struct df_error *err);
+int server_listen_inproc(struct server *server, const char *endpoint, struct df_error *err);
+/* For a poll. */
 void *server_socket(struct server *server);
+void *server_inproc_socket(struct server *server);
 
 /* The next request, or NULL when there is none now.  Bad ones are answered or dropped here. */
 struct request *server_receive(struct server *server);
@@ -41,6 +57,8 @@ struct request *server_receive(struct server *server);
 /* Answer and free.  `out` is finished, sent and destroyed. */
 void request_reply(struct request **request, struct out *out);
 void request_fail(struct request **request, const struct df_error *err);
+/* For the log: who was refused what; the answer is the caller's. */
+void request_refused(const struct request *request, const char *what);
 /* A reply without fields of its own. */
 void request_ok(struct request **request);
 void request_begin_reply(const struct request *request, struct out *out);

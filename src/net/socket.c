@@ -9,31 +9,71 @@
 #include "base/error.h"
 #include "base/cleanup.h"
 
-void *net_context(struct df_error *err)
-{
-    void *context = zmq_ctx_new();
-    if (!context) {
-        error_errno(err, -errno, "cannot start ZeroMQ");
-        return NULL;
-    }
-    zmq_ctx_set(context, ZMQ_MAX_SOCKETS, 4096);
-    zmq_ctx_set(context, ZMQ_BLOCKY, 0);
-    return context;
-}
+/* libzmq's number of it is among the drafts: Debian's takes it, and without it a domain without a handler is open to all. */
+#define ZAP_ENFORCE_DOMAIN 93
+
+enum { IO_REQUESTS = 1 << 0, IO_STREAMS = 1 << 1 };    /* bits of ZMQ_AFFINITY */
 
 static int set_int(void *socket, int option, int value)
 {
     return zmq_setsockopt(socket, option, &value, sizeof value);
 }
 
-int net_socket(void *context, int type, int hwm, int64_t max_bytes, void **out, struct df_error *err)
+static int set_text(void *socket, int option, const char *text)
 {
-    void *socket = zmq_socket(context, type);
+    return zmq_setsockopt(socket, option, text, strlen(text) + (option == ZMQ_ZAP_DOMAIN ? 0 : 1));
+}
+
+/* Asked before anything listens: a library that ignores the option would let everybody in when the handler is gone. */
+static int probe_curve(void *context, struct df_error *err)
+{
+    void *socket = zmq_has("curve") ? zmq_socket(context, ZMQ_ROUTER) : NULL;
+    bool ok = socket && set_text(socket, ZMQ_ZAP_DOMAIN, "probe") == 0 && set_int(socket, ZAP_ENFORCE_DOMAIN, 1) == 0;
+    net_close(&socket);
+    return ok ? 0 : error_set(err, -ENOTSUP, "keys cannot be used: this libzmq has no CURVE, or cannot be told to refuse everybody when nobody checks keys (4.3 or later with libsodium is needed)");
+}
+
+int net_start(struct net *net, const struct key_pair *keys, struct df_error *err)
+{
+    *net = (struct net){ .context = zmq_ctx_new(), .secure = keys != NULL };
+    if (!net->context)
+        return error_errno(err, -errno, "cannot start ZeroMQ");
+    zmq_ctx_set(net->context, ZMQ_IO_THREADS, 2);
+    zmq_ctx_set(net->context, ZMQ_MAX_SOCKETS, 8192);
+    zmq_ctx_set(net->context, ZMQ_BLOCKY, 0);
+    if (keys)
+        net->keys = *keys;
+    int r = keys ? probe_curve(net->context, err) : 0;
+    if (r < 0)
+        net_stop(net);
+    return r;
+}
+
+void net_stop(struct net *net)
+{
+    if (net->context) {
+        zmq_ctx_shutdown(net->context);
+        zmq_ctx_term(net->context);
+    }
+    keys_forget(&net->keys);
+    net->context = NULL;
+}
+
+static int io_of(int type)
+{
+    return type == ZMQ_ROUTER || type == ZMQ_DEALER || type == ZMQ_REQ || type == ZMQ_REP ? IO_REQUESTS : IO_STREAMS;
+}
+
+int net_socket(const struct net *net, int type, int hwm, int64_t max_bytes, void **out, struct df_error *err)
+{
+    void *socket = zmq_socket(net->context, type);
+    uint64_t io = (uint64_t)io_of(type);
     if (!socket)
         return error_errno(err, -errno, "cannot open a socket");
     int r = set_int(socket, ZMQ_LINGER, 0) | set_int(socket, ZMQ_IPV6, 1) |
             set_int(socket, ZMQ_SNDHWM, hwm) | set_int(socket, ZMQ_RCVHWM, hwm) |
             zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) |
+            zmq_setsockopt(socket, ZMQ_AFFINITY, &io, sizeof io) |
             set_int(socket, ZMQ_HEARTBEAT_IVL, NET_HEARTBEAT_IVL_MS) |
             set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, NET_HEARTBEAT_TIMEOUT_MS) |
             set_int(socket, ZMQ_HEARTBEAT_TTL, NET_HEARTBEAT_TIMEOUT_MS) |
@@ -62,35 +102,70 @@ static void plain_ipv4(char endpoint[256])
     memmove(endpoint + 6 + address, close + 1, strlen(close + 1) + 1);
 }
 
-/* Between the threads of a process anything goes. */
-static int check_any(const char *endpoint, struct df_error *err)
+int net_bind_inproc(void *socket, const char *endpoint, struct df_error *err)
 {
-    return strncmp(endpoint, "inproc://", 9) ? net_check_endpoint(endpoint, "endpoint", err) : 0;
+    return zmq_bind(socket, endpoint) < 0 ? error_errno(err, -errno, "cannot listen on '%s'", endpoint) : 0;
 }
 
-int net_bind(void *socket, const char *endpoint, char bound[256], struct df_error *err)
+int net_connect_inproc(void *socket, const char *endpoint, struct df_error *err)
 {
-    int r = check_any(endpoint, err);
+    return zmq_connect(socket, endpoint) < 0 ? error_errno(err, -errno, "cannot connect to '%s'", endpoint) : 0;
+}
+
+/* In the clear: what no other host reaches. */
+static int check_exposure(const struct net *net, const char *endpoint, struct df_error *err)
+{
+    if (net->secure || net->insecure || net_is_local(endpoint))
+        return 0;
+    return error_set(err, -EPERM, "cannot listen on '%s' without keys, anybody there could use this daemon: give it --key and --allow, listen on 127.0.0.1, [::1] or ipc://PATH, or take the risk by --insecure", endpoint);
+}
+
+static int serve_curve(const struct net *net, void *socket, const char *domain, struct df_error *err)
+{
+    int r = set_int(socket, ZMQ_CURVE_SERVER, 1) | set_text(socket, ZMQ_CURVE_SECRETKEY, net->keys.secret_key) |
+            set_text(socket, ZMQ_ZAP_DOMAIN, domain) | set_int(socket, ZAP_ENFORCE_DOMAIN, 1);
+    return r < 0 ? error_errno(err, -errno, "cannot protect a socket by keys") : 0;
+}
+
+int net_listen(const struct net *net, void *socket, const char *domain, const char *endpoint, char bound[256], struct df_error *err)
+{
+    int r = net_check_endpoint(endpoint, "endpoint", err);
+    if (!r)
+        r = check_exposure(net, endpoint, err);
+    if (!r && net->secure)
+        r = serve_curve(net, socket, domain, err);
     if (r < 0)
         return r;
     if (zmq_bind(socket, endpoint) < 0)
         return error_set(err, -errno, "cannot listen on '%s': %s", endpoint, zmq_strerror(errno));
     size_t n = 256;
-    if (bound && zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &n) < 0)
+    if (zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &n) < 0)
         return error_set(err, -errno, "cannot ask where '%s' listens: %s", endpoint, zmq_strerror(errno));
-    if (bound)
-        plain_ipv4(bound);
+    plain_ipv4(bound);
     return 0;
 }
 
-int net_connect(void *socket, const char *endpoint, struct df_error *err)
+static int connect_curve(const struct net *net, void *socket, const struct net_address *address, struct df_error *err)
 {
-    int r = check_any(endpoint, err);
-    if (r < 0)
-        return r;
-    if (zmq_connect(socket, endpoint) < 0)
-        return error_set(err, -errno, "cannot connect to '%s': %s", endpoint, zmq_strerror(errno));
-    return 0;
+    int r = set_text(socket, ZMQ_CURVE_SERVERKEY, address->key) | set_text(socket, ZMQ_CURVE_PUBLICKEY, net->keys.public_key) |
+            set_text(socket, ZMQ_CURVE_SECRETKEY, net->keys.secret_key);
+    return r < 0 ? error_errno(err, -errno, "cannot use the key of '%s'", address->endpoint) : 0;
+}
+
+int net_connect(const struct net *net, void *socket, const struct net_address *address, struct df_error *err)
+{
+    const char *endpoint = address->endpoint;
+    bool keyed = address->key[0];
+    int r = net_check_endpoint(endpoint, "endpoint", err);
+    if (!r && keyed && !net->secure)
+        r = error_set(err, -EPERM, "cannot connect to '%s': the daemon there has a key and this program has none: give it its own by --key", endpoint);
+    if (!r && !keyed && net->secure)
+        r = error_set(err, -EPERM, "cannot connect to '%s' in the clear: this side has a key, so that of the daemon there must be named too (EP,CERTIFICATE)", endpoint);
+    if (!r && keyed)
+        r = connect_curve(net, socket, address, err);
+    if (!r && zmq_connect(socket, endpoint) < 0)
+        r = error_set(err, -errno, "cannot connect to '%s': %s", endpoint, zmq_strerror(errno));
+    return r;
 }
 
 void net_close(void **socket)
@@ -119,6 +194,18 @@ int net_check_endpoint(const char *endpoint, const char *what, struct df_error *
         ok = ok && !strncmp(endpoint, "ipc://", 6) && n > 6 && n < 6 + 108;
     }
     return ok ? 0 : error_set(err, -EINVAL, "%s '%.255s' is not one: write tcp://HOST:PORT (0 to 65535) or ipc://PATH (under 108 bytes)", what, endpoint);
+}
+
+bool net_is_local(const char *endpoint)
+{
+    /* Names are not looked up: what they mean may change. */
+    static const char *const local[] = { "ipc://", "tcp://localhost:", "tcp://[::1]:" };
+    unsigned a, b, c, d;
+    int end = 0;
+    for (unsigned i = 0; i < 3; i++)
+        if (!strncmp(endpoint, local[i], strlen(local[i])))
+            return true;
+    return sscanf(endpoint, "tcp://%3u.%3u.%3u.%3u:%n", &a, &b, &c, &d, &end) == 4 && end > 0 && a == 127;
 }
 
 void net_resolve(const char *endpoint, const char *reached, char resolved[256])

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * ZeroMQ sockets with the settings that keep a daemon out of trouble: bounded
- * queues and messages, heartbeats, no lingering, short handshakes.
+ * queues and messages, heartbeats, no lingering, short handshakes, and CURVE
+ * wherever this process has keys.
  *
- * One context a process; a socket belongs to one thread.
+ * One context a process; a socket belongs to one thread.  Requests have an I/O
+ * thread of their own, so that no flood of frames or subscriptions holds them up.
  */
 #ifndef NET_SOCKET_H
 #define NET_SOCKET_H
@@ -15,6 +17,9 @@
 
 #include <dirtyferry/error.h>
 
+#include "net/keys.h"
+#include "wire/limits.h"
+
 #define NET_HEARTBEAT_IVL_MS     500
 #define NET_HEARTBEAT_TIMEOUT_MS 1500   /* a dead link is noticed within 2 s */
 #define NET_HANDSHAKE_IVL_MS     3000
@@ -24,13 +29,44 @@
 /* Bytes that one data pipe may queue at each end, beside the kernel's buffers. */
 #define NET_QUEUE_BYTES          (1 << 20)
 
-void *net_context(struct df_error *err);
+/* This process on the bus.  Filled by net_start(), read by all threads. */
+struct net {
+    void *context;
+    bool secure;            /* it has keys: nothing goes in or out in the clear */
+    bool insecure;          /* in the clear, also where strangers may reach it; asked for by --insecure */
+    struct key_pair keys;
+};
+
+/* Where a daemon listens, and its public key; "" where it has none. */
+struct net_address {
+    char endpoint[WIRE_ENDPOINT_BYTES + 1];
+    char key[KEY_TEXT_BYTES];
+};
+
+/* keys: NULL for none.  -ENOTSUP: this libzmq has no CURVE, or cannot be made to fail closed. */
+int net_start(struct net *net, const struct key_pair *keys, struct df_error *err);
+/* Shut down, then wait until every socket is closed. */
+void net_stop(struct net *net);
 
 /* hwm: messages a pipe; max_bytes: of one message.  For inproc only the queue length counts. */
-int net_socket(void *context, int type, int hwm, int64_t max_bytes, void **socket, struct df_error *err);
-int net_bind(void *socket, const char *endpoint, char bound[256], struct df_error *err);
-int net_connect(void *socket, const char *endpoint, struct df_error *err);
+int net_socket(const struct net *net, int type, int hwm, int64_t max_bytes, void **socket, struct df_error *err);
 void net_close(void **socket);
+
+/*
+ * Between the threads of this process: inproc://NAME.  Never in the way of a
+ * key: who can connect there is this process.
+ */
+int net_bind_inproc(void *socket, const char *endpoint, struct df_error *err);
+int net_connect_inproc(void *socket, const char *endpoint, struct df_error *err);
+
+/*
+ * tcp or ipc.  With keys the socket is a CURVE server in that ZAP domain, for
+ * which a handler (guard.h) must be there: without one nobody gets in.  Without
+ * keys only loopback and ipc are accepted, unless net->insecure.
+ */
+int net_listen(const struct net *net, void *socket, const char *domain, const char *endpoint, char bound[256], struct df_error *err);
+/* Both sides have keys, or neither. */
+int net_connect(const struct net *net, void *socket, const struct net_address *address, struct df_error *err);
 
 /* The queue length for messages of that many bytes, so that a pipe holds about NET_QUEUE_BYTES. */
 int net_queue_length(uint32_t message_bytes);
@@ -40,6 +76,9 @@ int net_check_endpoint(const char *endpoint, const char *what, struct df_error *
 
 /* Where to connect for `endpoint`: a wildcard host is replaced by the host of `reached`, by which its owner was reached. */
 void net_resolve(const char *endpoint, const char *reached, char resolved[256]);
+
+/* Is that ipc, or an address of this host that no other host can reach? */
+bool net_is_local(const char *endpoint);
 
 /* zmq_msg_recv that tries again on EINTR.  The socket's RCVTIMEO counts from each try. */
 int net_recv(zmq_msg_t *msg, void *socket, int flags);

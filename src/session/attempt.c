@@ -40,7 +40,7 @@ static void stream_again(struct session *s, const struct message *reply)
 {
     struct df_error err;
     char data[256];
-    net_resolve(node_text(reply->root, "data"), s->peer_endpoint, data);
+    net_resolve(node_text(reply->root, "data"), s->peer_address.endpoint, data);
     int r = net_check_endpoint(data, "the target's data endpoint", &err);
     if (!r && (r = take_missing(s, reply)) < 0)
         error_errno(&err, r, "cannot plan what is to be sent again");
@@ -74,7 +74,7 @@ static void take_answer(struct session *s, const struct message *reply)
     } else if (state == TARGET_ABANDONED || state == TARGET_ABANDONING) {
         source_abandoned(s);
     } else if (state == TARGET_CANCELLED || !state) {
-        error_set(&err, -ECANCELED, "the target at '%s' has given session %s up and never recorded: roll it back", s->peer_endpoint, s->text);
+        error_set(&err, -ECANCELED, "the target at '%s' has given session %s up and never recorded: roll it back", s->peer_address.endpoint, s->text);
         source_retry_later(s, &err);
         source_fail_held_resume(s, &err);
     } else if (s->damaged) {

@@ -7,9 +7,18 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "net/access.h"
 #include "session/dump.h"
 
 /* -------------------------------------------------------------- dispatch */
+
+static struct session *turn_down(struct request **request, const struct df_error *err)
+{
+    if (err->code == -EACCES)
+        request_refused(*request, "another key's session");
+    request_fail(request, err);
+    return NULL;
+}
 
 static struct session *addressed(struct engine *engine, struct request **request)
 {
@@ -19,11 +28,9 @@ static struct session *addressed(struct engine *engine, struct request **request
     struct session *s = NULL;
     if (!strcmp(role, "source") || !strcmp(role, "target"))
         s = session_find(engine, uuid, !strcmp(role, "source") ? ROLE_SOURCE : ROLE_TARGET);
-    if (s)
-        return s;
-    error_set(&err, -ENOENT, "there is no session %s with this daemon as its %s", uuid, role);
-    request_fail(request, &err);
-    return NULL;
+    int r = s ? access_check_owner(&(*request)->caller, s->owner, s->text, &err)
+              : error_set(&err, -ENOENT, "there is no session %s with this daemon as its %s", uuid, role);
+    return r < 0 ? turn_down(request, &err) : s;
 }
 
 static void handle_pivot(struct engine *engine, struct request *request)
@@ -96,12 +103,12 @@ static void handle_for(struct engine *engine, struct request *request, enum sess
     const char *uuid = node_text(request->message->root, "session");
     struct session *s = session_find(engine, uuid, role);
     struct df_error err;
-    if (s) {
+    int r = s ? access_check_owner(&request->caller, s->owner, s->text, &err)
+              : error_set(&err, -ENOENT, "there is no session %s with this daemon as its %s", uuid, role_name(role));
+    if (r < 0)
+        turn_down(&request, &err);
+    else
         handler(s, request);
-        return;
-    }
-    error_set(&err, -ENOENT, "there is no session %s with this daemon as its %s", uuid, role_name(role));
-    request_fail(&request, &err);
 }
 
 static void handle_attempt(struct engine *engine, struct request *request)

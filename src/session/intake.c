@@ -59,6 +59,7 @@ static int open_intake(struct session *s, struct session_bitmap *b, bool fresh, 
     in->exact = b->exact;
     memcpy(in->bitmap, b->bitmap, sizeof in->bitmap);
     memcpy(in->session, s->uuid, sizeof in->session);
+    memcpy(in->owner, s->owner, sizeof in->owner);
     int r = b->backend->ops->get_map(b->backend, b->bitmap, s->uuid, &in->parent, err);
     if (!r)
         r = open_received(s, b, fresh, err);

@@ -46,6 +46,7 @@ static const struct field entry_fields[] = {
     { "session", FIELD_UUID, false, 0, 0, 0 }, TEXT("role", 6), TEXT("state", 32),
     U64("epoch", WIRE_EPOCH_MAX), U64("chunk_size", WIRE_CHUNK_BYTES_MAX),
     TEXT("peer", WIRE_ENDPOINT_BYTES), TEXT("data", WIRE_ENDPOINT_BYTES),
+    { "peer_key", FIELD_TEXT, true, 0, KEY_TEXT_BYTES - 1, 0 }, { "owner", FIELD_TEXT, true, 0, KEY_TEXT_BYTES - 1, 0 },
     U64("workers", WIRE_WORKERS), U64("max_bandwidth", UINT64_MAX), U64("pivot", UINT64_MAX),
     U64("frames", UINT64_MAX), U64("bytes", UINT64_MAX), U64("resent_frames", UINT64_MAX),
     FLAG("all_dirty"), U64("dump_epoch", WIRE_EPOCH_MAX), FLAG("loaded"), TEXT("message", NOTE_BYTES),
@@ -83,8 +84,10 @@ static void put_entry(struct out *out, const struct session *s, enum session_sta
     out_text(out, "state", state_name(state));
     out_u64(out, "epoch", s->epoch);
     out_u64(out, "chunk_size", s->chunk_bytes);
-    out_text(out, "peer", s->peer_endpoint);
+    out_text(out, "peer", s->peer_address.endpoint);
     out_text(out, "data", s->data);
+    out_text(out, "peer_key", s->peer_address.key);
+    out_text(out, "owner", s->owner);
     out_u64(out, "workers", s->workers);
     out_u64(out, "max_bandwidth", s->max_bandwidth);
     out_u64(out, "pivot", s->pivot);

@@ -31,18 +31,18 @@ static void *run(void *opaque)
     return NULL;
 }
 
-int keeper_start(void *context, const char *endpoint, struct keeper **out, struct df_error *err)
+int keeper_start(const struct net *net, const char *endpoint, struct keeper **out, struct df_error *err)
 {
     struct keeper *keeper = calloc(1, sizeof *keeper);
     if (!keeper)
         return error_errno(err, -ENOMEM, "cannot start the thread of '%s'", endpoint);
-    int r = net_socket(context, ZMQ_PAIR, 0, -1, &keeper->worker, err);
+    int r = net_socket(net, ZMQ_PAIR, 0, -1, &keeper->worker, err);
     if (!r)
-        r = net_socket(context, ZMQ_PAIR, 0, -1, &keeper->control, err);
+        r = net_socket(net, ZMQ_PAIR, 0, -1, &keeper->control, err);
     if (!r)
-        r = net_bind(keeper->worker, endpoint, NULL, err);
+        r = net_bind_inproc(keeper->worker, endpoint, err);
     if (!r)
-        r = net_connect(keeper->control, endpoint, err);
+        r = net_connect_inproc(keeper->control, endpoint, err);
     if (!r && (r = -pthread_create(&keeper->thread, NULL, run, keeper)) < 0)
         error_errno(err, r, "cannot start the thread of '%s'", endpoint);
     if (r < 0) {

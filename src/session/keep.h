@@ -12,7 +12,7 @@
 #ifndef SESSION_KEEP_H
 #define SESSION_KEEP_H
 
-#include <dirtyferry/error.h>
+#include "net/socket.h"
 
 struct keeper;
 
@@ -25,7 +25,7 @@ struct chore {
 };
 
 /* `endpoint`: inproc, one for each keeper. */
-int keeper_start(void *context, const char *endpoint, struct keeper **keeper, struct df_error *err);
+int keeper_start(const struct net *net, const char *endpoint, struct keeper **keeper, struct df_error *err);
 /* Ends the thread.  Chores that are under way are lost. */
 void keeper_stop(struct keeper **keeper);
 void *keeper_socket(struct keeper *keeper);

@@ -165,6 +165,8 @@ static void reply_work(struct request **request, const struct session *s, const 
     out_u64(&out, "nbits", b->chunking.nbits);
     out_text(&out, "map", b->map.path);
     out_text(&out, "data", s->data);
+    if (s->peer_address.key[0])
+        out_text(&out, "data_key", s->peer_address.key);
     put_rate(&out, s);
     request_reply(request, &out);
 }

@@ -33,7 +33,7 @@ static bool is_streaming(const struct session *s)
 bool link_reconnect(struct session *s, struct df_error *err)
 {
     struct peer *fresh = NULL;
-    if (peer_open(s->engine->context, s->peer_endpoint, &fresh, err) < 0)
+    if (peer_open(s->engine->net, &s->peer_address, &fresh, err) < 0)
         return false;
     peer_close(&s->peer);
     s->peer = fresh;
@@ -75,7 +75,7 @@ static void link_lost(struct session *s)
 {
     struct df_error err;
     error_set(&err, -ETIMEDOUT, "the link to the target at '%s' is lost: no answer for %d ms; it is tried again and again, 'dirtyferry resume' tries at once",
-              s->peer_endpoint, LINK_LOST_MS);
+              s->peer_address.endpoint, LINK_LOST_MS);
     s->reconnect_ms = 0;
     report_link(s, true);
     if (is_streaming(s))
@@ -129,7 +129,7 @@ static void look_at(struct session *s, enum session_state target)
     bool over = target == TARGET_CANCELLED || target == TARGET_ABANDONED || target == TARGET_ABANDONING;
     if (!over)
         return;
-    error_set(&err, -ECANCELED, "the target at '%s' has given session %s up: it is %s", s->peer_endpoint, s->text, state_name(target));
+    error_set(&err, -ECANCELED, "the target at '%s' has given session %s up: it is %s", s->peer_address.endpoint, s->text, state_name(target));
     if (is_streaming(s))
         link_interrupt(s, &err);
     else if (s->state == SOURCE_PREPARED && !s->message[0])
@@ -235,7 +235,7 @@ static int64_t try_again(struct session *s, int64_t now_ms, void (*ask)(struct s
 static void give_up_resume(struct session *s)
 {
     struct df_error err;
-    error_set(&err, -ETIMEDOUT, "the target at '%s' does not answer: session %s stays %s and goes on trying", s->peer_endpoint, s->text, state_name(s->state));
+    error_set(&err, -ETIMEDOUT, "the target at '%s' does not answer: session %s stays %s and goes on trying", s->peer_address.endpoint, s->text, state_name(s->state));
     source_fail_held_resume(s, &err);
 }
 
@@ -257,18 +257,23 @@ int64_t link_tick(struct session *s, int64_t now_ms)
 
 /* ----------------------------------------------------------------- resume */
 
-static bool move_target(struct session *s, const char *target, struct request **request)
+/* A target at another place may have another key; without one named it is the same. */
+static int move_target(struct session *s, const node *root, struct df_error *err)
 {
-    struct df_error err;
-    int r = target ? net_check_endpoint(target, "target", &err) : 0;
-    if (r < 0) {
-        request_fail(request, &err);
-        return false;
-    }
+    const char *target = node_text(root, "target"), *key = node_text(root, "target_key");
+    struct net_address address = s->peer_address;
+    int r = target ? net_check_endpoint(target, "target", err) : 0;
+    if (!r && key && !key_is_valid(key))
+        r = error_set(err, -EINVAL, "target_key is not a public key: 40 characters of Z85");
+    if (r < 0 || (!target && !key))
+        return r;
     if (target)
-        snprintf(s->peer_endpoint, sizeof s->peer_endpoint, "%s", target);
+        snprintf(address.endpoint, sizeof address.endpoint, "%s", target);
+    if (key)
+        snprintf(address.key, sizeof address.key, "%s", key);
+    s->peer_address = address;
     session_save(s);
-    return true;
+    return 0;
 }
 
 void source_resume(struct session *s, struct request *request)
@@ -287,8 +292,10 @@ void source_resume(struct session *s, struct request *request)
         request_fail(&request, &err);
         return;
     }
-    if (!move_target(s, target, &request))
+    if (move_target(s, request->message->root, &err) < 0) {
+        request_fail(&request, &err);
         return;
+    }
     if (target && is_streaming(s)) {
         error_set(&err, -ESTALE, "the target is at '%s' now", target);
         link_interrupt(s, &err);

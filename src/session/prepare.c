@@ -26,7 +26,8 @@ static void read_names(struct session *s, const node *root, const node *items)
         copy_text(b->as_disk, sizeof b->as_disk, node_text(&items[i], "as_disk"), b->disk);
         copy_text(b->as_bitmap, sizeof b->as_bitmap, node_text(&items[i], "as_bitmap"), b->bitmap);
     }
-    copy_text(s->peer_endpoint, sizeof s->peer_endpoint, node_text(root, "target"), "");
+    copy_text(s->peer_address.endpoint, sizeof s->peer_address.endpoint, node_text(root, "target"), "");
+    copy_text(s->peer_address.key, sizeof s->peer_address.key, node_text(root, "target_key"), "");
 }
 
 static int check_names(const struct session *s, struct df_error *err)
@@ -76,8 +77,10 @@ static void ignore_answer(void *opaque, uint64_t tag, int r, const struct messag
 
 void source_start_workers(struct session *s)
 {
+    struct net_address data = s->peer_address;      /* one key for all sockets of a daemon */
+    snprintf(data.endpoint, sizeof data.endpoint, "%s", s->data);
     for (unsigned i = 0; i < s->workers; i++)
-        worker_spawn(s->engine->context, s->text, s->data, s->chunk_bytes, i);
+        worker_spawn(s->engine->net, s->text, &data, s->chunk_bytes, i);
 }
 
 static int take_offer_reply(struct session *s, const struct message *reply, struct df_error *err)
@@ -85,13 +88,13 @@ static int take_offer_reply(struct session *s, const struct message *reply, stru
     size_t n;
     const node *handles = node_list(reply->root, "handles", &n);
     if (n != s->nbitmaps)
-        return error_set(err, -EPROTO, "the target at '%s' gave %zu handles for %u bitmaps", s->peer_endpoint, n, s->nbitmaps);
+        return error_set(err, -EPROTO, "the target at '%s' gave %zu handles for %u bitmaps", s->peer_address.endpoint, n, s->nbitmaps);
     for (unsigned i = 0; i < s->nbitmaps; i++) {
         if (handles[i].via.u64 < 1 || handles[i].via.u64 > WIRE_HANDLE_MAX)
-            return error_set(err, -EPROTO, "the target at '%s' gave the handle %" PRIu64, s->peer_endpoint, handles[i].via.u64);
+            return error_set(err, -EPROTO, "the target at '%s' gave the handle %" PRIu64, s->peer_address.endpoint, handles[i].via.u64);
         s->bitmaps[i].handle = (uint16_t)handles[i].via.u64;
     }
-    net_resolve(node_text(reply->root, "data"), s->peer_endpoint, s->data);
+    net_resolve(node_text(reply->root, "data"), s->peer_address.endpoint, s->data);
     return net_check_endpoint(s->data, "the target's data endpoint", err);
 }
 
@@ -117,7 +120,7 @@ static void offer_answered(void *opaque, uint64_t tag, int r, const struct messa
     struct df_error err;
     (void)tag;
     if (reply && r < 0)
-        error_set(&err, r, "the target at '%.255s' refuses: %.2048s", s->peer_endpoint, answer->message);
+        error_set(&err, r, "the target at '%.255s' refuses: %.2048s", s->peer_address.endpoint, answer->message);
     else if (r < 0)
         err = *answer;
     else
@@ -159,7 +162,9 @@ static void send_offer(struct session *s)
 static int read_prepare(struct session *s, const node *root, struct df_error *err)
 {
     uint64_t chunk = node_u64(root, "chunk_size", WIRE_CHUNK_BYTES), workers = node_u64(root, "workers", 2);
-    int r = net_check_endpoint(s->peer_endpoint, "target", err);
+    int r = net_check_endpoint(s->peer_address.endpoint, "target", err);
+    if (!r && s->peer_address.key[0] && !key_is_valid(s->peer_address.key))
+        r = error_set(err, -EINVAL, "target_key is not a public key: 40 characters of Z85");
     if (!r && workers > WIRE_WORKERS)
         r = error_set(err, -EINVAL, "%" PRIu64 " workers are too many: 0 to %u are possible", workers, WIRE_WORKERS);
     if (!r)
@@ -192,10 +197,11 @@ static bool is_repeated(struct engine *engine, struct request *request)
 {
     const node *root = request->message->root;
     const struct session *s = session_find(engine, node_text(root, "session"), ROLE_SOURCE);
+    const char *target_key = node_text(root, "target_key");
     size_t n;
     const node *items = node_list(root, "bitmaps", &n);
-    bool same = s && s->state == SOURCE_PREPARED && n == s->nbitmaps && !strcmp(s->peer_endpoint, node_text(root, "target")) &&
-                s->chunk_bytes == node_u64(root, "chunk_size", WIRE_CHUNK_BYTES);
+    bool same = s && s->state == SOURCE_PREPARED && n == s->nbitmaps && !strcmp(s->peer_address.endpoint, node_text(root, "target")) &&
+                !strcmp(s->peer_address.key, target_key ? target_key : "") && s->chunk_bytes == node_u64(root, "chunk_size", WIRE_CHUNK_BYTES);
     for (size_t i = 0; same && i < n; i++)
         same = is_same(&s->bitmaps[i], &items[i]);
     if (same)
@@ -233,7 +239,7 @@ void source_prepare(struct engine *engine, struct request *request)
     }
     r = take_bitmaps(s, &err);
     if (!r)
-        r = peer_open(engine->context, s->peer_endpoint, &s->peer, &err);
+        r = peer_open(engine->net, &s->peer_address, &s->peer, &err);
     if (!r)
         durable_sync(s, false, taken_durably);
     else

@@ -13,7 +13,6 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/log.h"
 #include "session/fill.h"
 
 #define FRAMES_BETWEEN_ORDERS 256   /* about a quarter of a millisecond */
@@ -23,8 +22,8 @@ struct receiver {
     pthread_t thread;
     void *data, *orders;            /* the thread's sockets */
     void *control;                  /* the other end of orders */
-    uint64_t bad_frames;
-    int64_t bad_logged_ms;
+    struct guard *guard;
+    uint64_t messages;
     int64_t now_ms;                 /* of the frames at hand */
     struct intake *waiting;         /* those with a seal that waits, by next_waiting */
     struct intake *intakes[WIRE_HANDLE_MAX + 1];
@@ -33,13 +32,18 @@ struct receiver {
 
 /* ---------------------------------------------------------------- frames */
 
-static void note_bad(struct receiver *rx, const char *what)
+static void note_bad(struct receiver *rx, zmq_msg_t *msg, const char *what)
 {
-    rx->bad_frames++;
-    if (clock_ms() - rx->bad_logged_ms < 10000 && rx->bad_frames > 1)
-        return;
-    rx->bad_logged_ms = clock_ms();
-    log_warning("a frame was refused: %s (%" PRIu64 " so far)", what, rx->bad_frames);
+    struct caller caller;
+    guard_caller(rx->guard, msg, &caller);
+    guard_refused(rx->guard, &caller, "data: a frame: %s", what);
+}
+
+/* The guard wants to know which connections finish messages: of small ones a sample will do. */
+static void hear(struct receiver *rx, zmq_msg_t *msg)
+{
+    if (rx->messages++ % 16 == 0 || zmq_msg_size(msg) >= 65536)
+        guard_heard(rx->guard, msg);
 }
 
 static bool is_received(const struct intake *in, const struct frame *frame)
@@ -53,19 +57,20 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
     atomic_store_explicit(counter, old + n, memory_order_relaxed);
 }
 
-static void take_frame(struct receiver *rx, const uint8_t *bytes, size_t nbytes)
+static void take_frame(struct receiver *rx, zmq_msg_t *msg)
 {
     struct frame frame;
-    const char *wrong = frame_unpack(bytes, nbytes, &frame);
+    size_t nbytes = zmq_msg_size(msg);
+    const char *wrong = frame_unpack(zmq_msg_data(msg), nbytes, &frame);
     struct intake *in = wrong ? NULL : rx->intakes[frame.handle];
     if (!in || in->exact || frame.epoch != (uint8_t)in->epoch) {
         if (wrong)
-            note_bad(rx, wrong);
+            note_bad(rx, msg, wrong);
         return;     /* late: of a session that is over or an attempt that was given up */
     }
-    wrong = frame_check(&frame, &in->chunking);
+    wrong = guard_is_from(rx->guard, msg, in->owner) ? frame_check(&frame, &in->chunking) : "the session was opened by another key";
     if (wrong) {
-        note_bad(rx, wrong);
+        note_bad(rx, msg, wrong);
         return;
     }
     in->last_frame_ms = rx->now_ms;
@@ -76,10 +81,24 @@ static void take_frame(struct receiver *rx, const uint8_t *bytes, size_t nbytes)
     fill_frame(rx->fill, in, &frame);
 }
 
+/* Of a message of several parts nothing is taken, its last one neither. */
+static void take_message(struct receiver *rx, zmq_msg_t *msg, bool *in_parts)
+{
+    bool more = zmq_msg_more(msg);
+    if (!more)
+        hear(rx, msg);
+    if (more && !*in_parts)
+        note_bad(rx, msg, "a message of several parts");
+    if (!more && !*in_parts)
+        take_frame(rx, msg);
+    *in_parts = more;
+}
+
 static void take_frames(struct receiver *rx)
 {
+    bool in_parts = false;
     rx->now_ms = clock_ms();
-    for (unsigned i = 0; i < FRAMES_BETWEEN_ORDERS; i++) {
+    for (unsigned i = 0; i < FRAMES_BETWEEN_ORDERS || in_parts; i++) {
         zmq_msg_t msg;
         zmq_msg_init(&msg);
         if (net_recv(&msg, rx->data, ZMQ_DONTWAIT) < 0) {
@@ -87,10 +106,7 @@ static void take_frames(struct receiver *rx)
             fill_flush(rx->fill, NULL);
             return;
         }
-        if (zmq_msg_more(&msg))
-            note_bad(rx, "a message of several parts");
-        else
-            take_frame(rx, zmq_msg_data(&msg), zmq_msg_size(&msg));
+        take_message(rx, &msg, &in_parts);
         zmq_msg_close(&msg);
     }
 }
@@ -287,22 +303,23 @@ static void *run(void *opaque)
     return NULL;
 }
 
-int receiver_start(void *context, const char *endpoint, char bound[256], struct receiver **out, struct df_error *err)
+int receiver_start(const struct net *net, struct guard *guard, const char *endpoint, char bound[256], struct receiver **out, struct df_error *err)
 {
     struct receiver *rx = calloc(1, sizeof *rx);
     if (!rx)
         return error_errno(err, -ENOMEM, "cannot start the receiver");
-    int r = net_socket(context, ZMQ_PULL, 1000, WIRE_CHUNK_BYTES_MAX + WIRE_ENVELOPE_BYTES, &rx->data, err);
+    rx->guard = guard;
+    int r = net_socket(net, ZMQ_PULL, 1000, WIRE_CHUNK_BYTES_MAX + WIRE_ENVELOPE_BYTES, &rx->data, err);
     if (!r)
-        r = net_socket(context, ZMQ_PAIR, 0, -1, &rx->orders, err);
+        r = net_socket(net, ZMQ_PAIR, 0, -1, &rx->orders, err);
     if (!r)
-        r = net_socket(context, ZMQ_PAIR, 0, -1, &rx->control, err);
+        r = net_socket(net, ZMQ_PAIR, 0, -1, &rx->control, err);
     if (!r)
-        r = net_bind(rx->orders, "inproc://receiver", NULL, err);
+        r = net_bind_inproc(rx->orders, "inproc://receiver", err);
     if (!r)
-        r = net_connect(rx->control, "inproc://receiver", err);
+        r = net_connect_inproc(rx->control, "inproc://receiver", err);
     if (!r)
-        r = net_bind(rx->data, endpoint, bound, err);
+        r = guard_listen(guard, SERVICE_DATA, rx->data, endpoint, bound, err);
     if (!r && (r = -pthread_create(&rx->thread, NULL, run, rx)) < 0)
         error_errno(err, r, "cannot start the receiver");
     if (r < 0) {

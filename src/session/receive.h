@@ -15,7 +15,7 @@
 #include <stdatomic.h>
 
 #include "backend/backend.h"
-#include "net/socket.h"
+#include "net/guard.h"
 #include "wire/dump.h"
 #include "wire/frame.h"
 
@@ -25,6 +25,7 @@ struct intake {
     struct backend *backend;
     char bitmap[DF_BITMAP_NAME_MAX + 1];
     uint8_t session[DF_SESSION_BYTES];
+    char owner[KEY_TEXT_BYTES];     /* frames of another key are refused */
     struct chunking chunking;
     struct backend_map parent;
     struct map *received;           /* a bit for each chunk that is there */
@@ -79,7 +80,7 @@ struct order {
 struct receiver;
 
 /* Binds `endpoint`; `bound` gets where it really listens. */
-int receiver_start(void *context, const char *endpoint, char bound[256], struct receiver **receiver, struct df_error *err);
+int receiver_start(const struct net *net, struct guard *guard, const char *endpoint, char bound[256], struct receiver **receiver, struct df_error *err);
 /* Ends the thread.  Orders that are under way are lost. */
 void receiver_stop(struct receiver **receiver);
 void *receiver_socket(struct receiver *receiver);

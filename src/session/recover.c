@@ -56,6 +56,12 @@ static void read_bitmap(struct session_bitmap *b, const node *item)
     b->merged = node_bool(item, "merged");
 }
 
+static void copy_optional(char *to, size_t room, const node *entry, const char *key)
+{
+    const char *text = node_text(entry, key);
+    snprintf(to, room, "%s", text ? text : "");
+}
+
 static void read_entry(struct session *s, const node *entry, const node *items)
 {
     s->state = state_find(s->role, node_text(entry, "state"));
@@ -63,7 +69,9 @@ static void read_entry(struct session *s, const node *entry, const node *items)
     if (!s->epoch)
         s->epoch = 1;
     s->chunk_bytes = (uint32_t)node_u64(entry, "chunk_size", 0);
-    snprintf(s->peer_endpoint, sizeof s->peer_endpoint, "%s", node_text(entry, "peer"));
+    copy_optional(s->peer_address.endpoint, sizeof s->peer_address.endpoint, entry, "peer");
+    copy_optional(s->peer_address.key, sizeof s->peer_address.key, entry, "peer_key");
+    copy_optional(s->owner, sizeof s->owner, entry, "owner");
     snprintf(s->data, sizeof s->data, "%s", node_text(entry, "data"));
     s->workers = (unsigned)node_u64(entry, "workers", 0);
     s->max_bandwidth = node_u64(entry, "max_bandwidth", 0);
@@ -233,7 +241,7 @@ static int recover_source(struct session *s, struct df_error *why)
         end_source(s);
         return 0;
     }
-    int r = open_source(s, &err), p = peer_open(s->engine->context, s->peer_endpoint, &s->peer, r < 0 ? NULL : &err);
+    int r = open_source(s, &err), p = peer_open(s->engine->net, &s->peer_address, &s->peer, r < 0 ? NULL : &err);
     if (is_shortage(r))
         return error_set(why, r, "session %s cannot go on: %.2048s", s->text, err.message);
     if (s->state == SOURCE_PREPARING && !s->damaged) {

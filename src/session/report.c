@@ -54,8 +54,8 @@ void report_summary(const struct session *s, struct out *out)
     out_text(out, "session", s->text);
     out_text(out, "role", role_name(s->role));
     out_text(out, "state", state_name(s->state));
-    if (s->peer_endpoint[0])
-        out_text(out, "peer", s->peer_endpoint);
+    if (s->peer_address.endpoint[0])
+        out_text(out, "peer", s->peer_address.endpoint);
     out_u64(out, "epoch", s->epoch);
     out_u64(out, "chunks", session_chunks(s));
     out_u64(out, "chunks_done", session_chunks_done(s));

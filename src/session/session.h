@@ -47,6 +47,7 @@
 #define SNAPSHOT_MS         1000
 #define ENDED_SESSIONS      256     /* kept for status */
 #define SESSIONS_MAX        1024
+#define SESSIONS_OWNER      (SESSIONS_MAX / 4)  /* under way, of one key */
 
 struct range {
     uint64_t first, count;      /* chunks */
@@ -106,7 +107,8 @@ struct session {
     char text[UUID_TEXT_BYTES];
     enum session_role role;
     enum session_state state;
-    char peer_endpoint[256];
+    struct net_address peer_address;        /* of the source's target */
+    char owner[KEY_TEXT_BYTES];             /* target: the key that opened it; "" without keys */
     uint32_t epoch;
     uint32_t chunk_bytes;
     unsigned nbitmaps;
@@ -159,7 +161,8 @@ struct session {
 };
 
 struct engine {
-    void *context;
+    const struct net *net;
+    struct guard *guard;
     const char *state_dir;
     int sessions_dir;                       /* STATE/sessions */
     bool rebooted;                          /* the host was restarted since the last daemon */

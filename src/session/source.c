@@ -73,7 +73,7 @@ static void cancel_answered(void *opaque, uint64_t tag, int r, const struct mess
     struct df_error why;
     s->message[0] = 0;
     if (!reply)
-        error_set(&why, r, "the target at '%.255s' did not answer: what was prepared there stays until 'dirtyferry cancel %s --to EP'", s->peer_endpoint, s->text);
+        error_set(&why, r, "the target at '%.255s' did not answer: what was prepared there stays until 'dirtyferry cancel %s --to EP'", s->peer_address.endpoint, s->text);
     if (r < 0 && r != -ENOENT)
         session_note(s, reply ? err : &why);        /* it is free here all the same */
     if (session_may(s, EVENT_CANCEL, &why) < 0 || session_try(s, EVENT_CANCEL, &why) < 0) {
@@ -138,10 +138,10 @@ static void rollback_answered(void *opaque, uint64_t tag, int r, const struct me
     err = *answer;
     if (!reply)
         error_set(&err, r, "session %s cannot be rolled back: the target at '%.255s' does not answer, and may have recorded; start it again, or, when it is gone "
-                  "for good and you know that no guest ran there, use 'rollback --force'", s->text, s->peer_endpoint);
+                  "for good and you know that no guest ran there, use 'rollback --force'", s->text, s->peer_address.endpoint);
     if (r == -ENOENT)
         error_set(&err, -EPERM, "session %s cannot be rolled back: the target at '%.255s' does not know it, so it cannot say that its bitmaps never recorded; "
-                  "when you know that no guest ran there, use 'rollback --force'", s->text, s->peer_endpoint);
+                  "when you know that no guest ran there, use 'rollback --force'", s->text, s->peer_address.endpoint);
     source_fail_held(s, &err);
     source_retry_later(s, NULL);    /* what was asked over a connection that is closed is asked again */
 }
@@ -189,7 +189,7 @@ void source_rollback(struct session *s, struct request *request)
 void source_abandoned(struct session *s)
 {
     struct df_error err;
-    error_set(&err, -ECANCELED, "the target at '%s' has abandoned session %s: the bits stay here, on a disk that is read-only", s->peer_endpoint, s->text);
+    error_set(&err, -ECANCELED, "the target at '%s' has abandoned session %s: the bits stay here, on a disk that is read-only", s->peer_address.endpoint, s->text);
     source_fail_held_resume(s, &err);
     session_note(s, &err);
     if (s->state == SOURCE_STREAMING || s->state == SOURCE_SEALING)

@@ -70,12 +70,21 @@ static bool is_repeated(struct engine *engine, struct request *request)
     struct session *s = session_find(engine, node_text(root, "session"), ROLE_TARGET);
     size_t n;
     const node *items = node_list(root, "bitmaps", &n);
-    bool same = s && s->state == TARGET_PREPARED && n == s->nbitmaps && s->chunk_bytes == node_u64(root, "chunk_size", 0);
+    bool same = s && !strcmp(s->owner, request->caller.key) && s->state == TARGET_PREPARED && n == s->nbitmaps && s->chunk_bytes == node_u64(root, "chunk_size", 0);
     for (size_t i = 0; same && i < n; i++)
         same = is_same(&s->bitmaps[i], &items[i]);
     if (same)
         reply_offer(s, &request);
     return same;
+}
+
+/* One key cannot take all the room. */
+static int check_owner(const struct engine *engine, const char *owner, struct df_error *err)
+{
+    unsigned n = 0;
+    for (const struct session *s = engine->sessions; s; s = s->next)
+        n += owner[0] && !state_is_end(s->state) && !strcmp(s->owner, owner);
+    return n < SESSIONS_OWNER ? 0 : error_set(err, -EBUSY, "%u sessions of one key are under way: no more than %u are possible, wait until some of them end", n, SESSIONS_OWNER);
 }
 
 void target_offer(struct engine *engine, struct request *request)
@@ -87,8 +96,11 @@ void target_offer(struct engine *engine, struct request *request)
     const node *items = node_list(root, "bitmaps", &n);
     if (is_repeated(engine, request))
         return;
-    int r = session_new(engine, node_text(root, "session"), ROLE_TARGET, (unsigned)n, &s, &err);
+    int r = check_owner(engine, request->caller.key, &err);
+    if (!r)
+        r = session_new(engine, node_text(root, "session"), ROLE_TARGET, (unsigned)n, &s, &err);
     if (!r) {
+        memcpy(s->owner, request->caller.key, sizeof s->owner);
         s->chunk_bytes = (uint32_t)node_u64(root, "chunk_size", 0);
         s->epoch = 1;
     }

@@ -34,10 +34,11 @@
 #define HOLD_MS     6000    /* the daemon answers a request for work within 5 s */
 
 struct worker {
-    void *context, *push;
+    const struct net *net;
+    void *push;
     struct client *client;
     const char *session, *name;
-    char data[256];             /* where push is connected to */
+    struct net_address data;    /* where push is connected to */
     char path[4096];            /* of the map that is open */
     struct map *map;
 
@@ -48,20 +49,20 @@ struct worker {
     int64_t due_ns;             /* when the next frame may go at that rate */
 };
 
-static int connect_data(struct worker *w, const char *data, uint32_t chunk_bytes, struct df_error *err)
+static int connect_data(struct worker *w, const struct net_address *data, uint32_t chunk_bytes, struct df_error *err)
 {
-    if (w->push && !strcmp(w->data, data))
+    if (w->push && !strcmp(w->data.endpoint, data->endpoint) && !strcmp(w->data.key, data->key))
         return 0;
     net_close(&w->push);
-    int r = net_socket(w->context, ZMQ_PUSH, net_queue_length(chunk_bytes), WIRE_CHUNK_BYTES_MAX + WIRE_ENVELOPE_BYTES, &w->push, err);
+    int r = net_socket(w->net, ZMQ_PUSH, net_queue_length(chunk_bytes), WIRE_CHUNK_BYTES_MAX + WIRE_ENVELOPE_BYTES, &w->push, err);
     if (r < 0)
         return r;
     /* Frames wait here while there is no connection; those in a dead pipe are lost and sent again. */
     int on = 1, timeout = SEND_TRY_MS;
     zmq_setsockopt(w->push, ZMQ_IMMEDIATE, &on, sizeof on);
     zmq_setsockopt(w->push, ZMQ_SNDTIMEO, &timeout, sizeof timeout);
-    snprintf(w->data, sizeof w->data, "%s", data);
-    return net_connect(w->push, data, err);
+    w->data = *data;
+    return net_connect(w->net, w->push, data, err);
 }
 
 static void begin_request(const struct worker *w, struct out *out)
@@ -126,7 +127,7 @@ static int send_frame(struct worker *w, const struct frame *frame, struct df_err
         int64_t now_ms = clock_ms();
         since_ms = since_ms ? since_ms : now_ms;
         r = errno == EAGAIN || errno == EINTR ? keep_lease(w, now_ms - since_ms >= STALL_MS, err)
-                                              : error_set(err, -errno, "cannot send to '%s': %s", w->data, zmq_strerror(errno));
+                                              : error_set(err, -errno, "cannot send to '%s': %s", w->data.endpoint, zmq_strerror(errno));
     }
     if (r < 0) {
         zmq_msg_close(&msg);
@@ -212,7 +213,8 @@ static int stream(struct worker *w, struct stream *st, struct df_error *err)
 
 static int open_lease(struct worker *w, const node *root, struct stream *st, struct df_error *err)
 {
-    const char *path = node_text(root, "map"), *data = node_text(root, "data");
+    const char *path = node_text(root, "map"), *endpoint = node_text(root, "data"), *key = node_text(root, "data_key");
+    struct net_address data = { .key = "" };
     st->chunking = (struct chunking){ node_u64(root, "nbits", 0), (uint32_t)node_u64(root, "chunk_size", 0) };
     st->first = node_u64(root, "first", 0);
     st->end = st->first + node_u64(root, "count", 0);
@@ -225,7 +227,7 @@ static int open_lease(struct worker *w, const node *root, struct stream *st, str
     w->rate = node_u64(root, "rate", 0);
     w->frames = w->bytes = 0;
     w->kept_ms = clock_ms();
-    if (!path || !data || !st->chunking.nbits)
+    if (!path || !endpoint || !st->chunking.nbits)
         return error_set(err, -EPROTO, "a lease lacks its map, its data endpoint or its size");
     int r = chunking_check(&st->chunking, err);
     if (!r && (st->end <= st->first || st->end > chunk_count(&st->chunking)))
@@ -237,7 +239,9 @@ static int open_lease(struct worker *w, const node *root, struct stream *st, str
         snprintf(w->path, sizeof w->path, "%s", path);
         r = map_open(AT_FDCWD, path, st->chunking.nbits, &w->map, err);
     }
-    return r < 0 ? r : connect_data(w, data, st->chunking.chunk_bytes, err);
+    snprintf(data.endpoint, sizeof data.endpoint, "%s", endpoint);
+    snprintf(data.key, sizeof data.key, "%s", key ? key : "");
+    return r < 0 ? r : connect_data(w, &data, st->chunking.chunk_bytes, err);
 }
 
 /* Leases, one after the other.  Each request for the next one hands back the last. */
@@ -277,49 +281,59 @@ static int work(struct worker *w, struct df_error *err)
     }
 }
 
-int worker_run(void *context, const char *control, const char *session, const char *data, uint32_t chunk_bytes, const char *name, struct df_error *err)
+static void stop(struct worker *w)
 {
-    struct worker w = { .context = context, .session = session, .name = name, .epoch = 1 };
-    int r = client_open(context, control, &w.client, err);
-    if (!r && data)
-        r = connect_data(&w, data, chunk_bytes, err);
+    client_close(&w->client);
+    net_close(&w->push);
+    map_close(&w->map);
+}
+
+int worker_run(const struct net *net, const struct net_address *control, const char *session, const char *name, struct df_error *err)
+{
+    struct worker w = { .net = net, .session = session, .name = name, .epoch = 1 };
+    int r = client_open(net, control, &w.client, err);
     if (!r)
         r = work(&w, err);
-    client_close(&w.client);
-    net_close(&w.push);
-    map_close(&w.map);
+    stop(&w);
     return r;
 }
 
 /* ---------------------------------------------------------------- threads */
 
 struct thread_arguments {
-    void *context;
-    char session[64], data[256], name[32];
+    const struct net *net;
+    struct net_address data;
+    char session[64], name[32];
     uint32_t chunk_bytes;
 };
 
 static void *run(void *opaque)
 {
     CLEANUP(cleanup_free) struct thread_arguments *a = opaque;
+    struct worker w = { .net = a->net, .session = a->session, .name = a->name, .epoch = 1 };
     struct df_error err;
-    int r = worker_run(a->context, WORKER_CONTROL_INPROC, a->session, a->data, a->chunk_bytes, a->name, &err);
+    int r = client_open_inproc(a->net, WORKER_CONTROL_INPROC, &w.client, &err);
+    if (!r)
+        r = connect_data(&w, &a->data, a->chunk_bytes, &err);
+    if (!r)
+        r = work(&w, &err);
+    stop(&w);
     /* ENOENT: the session ended meanwhile; ETERM: the daemon is stopping. */
     if (r < 0 && r != -ENOENT && r != -ETERM)
         log_error("worker '%s' of session %s gave up: %s", a->name, a->session, err.message);
     return NULL;
 }
 
-void worker_spawn(void *context, const char *session, const char *data, uint32_t chunk_bytes, unsigned number)
+void worker_spawn(const struct net *net, const char *session, const struct net_address *data, uint32_t chunk_bytes, unsigned number)
 {
     struct thread_arguments *a = calloc(1, sizeof *a);
     pthread_t thread;
     if (!a)
         return;
-    a->context = context;
+    a->net = net;
+    a->data = *data;
     a->chunk_bytes = chunk_bytes;
     snprintf(a->session, sizeof a->session, "%s", session);
-    snprintf(a->data, sizeof a->data, "%s", data);
     snprintf(a->name, sizeof a->name, "thread %u", number);
     int r = pthread_create(&thread, NULL, run, a);
     if (r) {

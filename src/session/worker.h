@@ -9,18 +9,21 @@
 
 #include <stdint.h>
 
-#include <dirtyferry/error.h>
+#include "net/socket.h"
 
 #define WORKER_CONTROL_INPROC "inproc://control"
 
 /*
- * Works for the session until it is over.  `data`: the target's data endpoint if
- * it is known already, to connect early, and the chunk size; else NULL and 0.  Returns 0 when the session
- * is over, -ENOENT if there is none.
+ * Works for the session until it is over; asks for leases at `control`.  With
+ * keys, this side's must be the source daemon's own: to the target its frames
+ * are the daemon's.  Returns 0 when the session is over, -ENOENT if there is none.
  */
-int worker_run(void *context, const char *control, const char *session, const char *data, uint32_t chunk_bytes, const char *name, struct df_error *err);
+int worker_run(const struct net *net, const struct net_address *control, const char *session, const char *name, struct df_error *err);
 
-/* A detached thread that runs until its session is over or the context is shut down. */
-void worker_spawn(void *context, const char *session, const char *data, uint32_t chunk_bytes, unsigned number);
+/*
+ * A detached thread that runs until its session is over or the context is shut
+ * down.  `data`: the target's, to connect early; the chunk size.
+ */
+void worker_spawn(const struct net *net, const char *session, const struct net_address *data, uint32_t chunk_bytes, unsigned number);
 
 #endif

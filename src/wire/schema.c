@@ -22,6 +22,7 @@
 #define EPOCH           { "epoch", FIELD_U64, false, 1, WIRE_EPOCH_MAX, 0 }
 #define HANDLE          { "handle", FIELD_U64, false, 1, WIRE_HANDLE_MAX, 0 }
 #define LINK            { "link", FIELD_TEXT, true, 2, 4, 0 }     /* up, lost */
+#define PUBLIC_KEY(key) { key, FIELD_TEXT, true, 40, 40, 0 }      /* Z85, of the daemon behind an endpoint, if it has one */
 #define NUMBER(key)     { key, FIELD_U64, false, U64_ANY, 0 }
 #define FLAG(key)       { key, FIELD_BOOL, false, 0, 0, 0 }
 #define OPTIONAL_FLAG(key) { key, FIELD_BOOL, true, 0, 0, 0 }
@@ -95,7 +96,7 @@ static const struct field prepare_item[] = {
     END
 };
 static const struct field prepare[] = {
-    SESSION, ENDPOINT("target"),
+    SESSION, ENDPOINT("target"), PUBLIC_KEY("target_key"),
     { "bitmaps", FIELD_MAPS, false, 1, WIRE_SESSION_BITMAPS, prepare_item },
     { "chunk_size", FIELD_U64, true, U64_ANY, 0 },
     { "workers", FIELD_U64, true, U64_ANY, 0 },
@@ -104,7 +105,7 @@ static const struct field prepare[] = {
 };
 static const struct field a_session[] = { SESSION, ROLE, END };
 static const struct field rollback[] = { SESSION, ROLE, OPTIONAL_FLAG("force"), END };
-static const struct field resume[] = { SESSION, { "target", FIELD_TEXT, true, 1, WIRE_ENDPOINT_BYTES, 0 }, END };
+static const struct field resume[] = { SESSION, { "target", FIELD_TEXT, true, 1, WIRE_ENDPOINT_BYTES, 0 }, PUBLIC_KEY("target_key"), END };
 static const struct field abandon[] = { SESSION, OPTIONAL_FLAG("all_dirty"), END };
 static const struct field session_bitmap[] = {
     DISK, BITMAP,
@@ -220,6 +221,7 @@ static const struct field lease_reply[] = {
     { "nbits", FIELD_U64, true, 1, UINT64_C(1) << 41, 0 },
     { "map", FIELD_TEXT, true, 1, 4095, 0 },
     { "data", FIELD_TEXT, true, 1, WIRE_ENDPOINT_BYTES, 0 },
+    PUBLIC_KEY("data_key"),
     { "rate", FIELD_U64, true, U64_ANY, 0 },
     END
 };

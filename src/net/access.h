@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Which roles (keys.h) may send which request. */
+#ifndef NET_ACCESS_H
+#define NET_ACCESS_H
+
+#include "net/guard.h"
+
+/* -EACCES with a sentence, or 0.  A request that the table does not have is refused to everybody who came with a key. */
+int access_check(const struct caller *caller, const char *type, struct df_error *err);
+
+/*
+ * A session belongs to the key that opened it by `offer`.  May the caller speak
+ * for it, or look at it?  Whoever may orchestrate or monitor may do what
+ * access_check() lets him; a peer only what is its own.
+ */
+int access_check_owner(const struct caller *caller, const char *owner, const char *session, struct df_error *err);
+
+#endif

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The connections of a daemon, by descriptor, and which of them are cut.  For
+ * guard.c, which says why and how.
+ *
+ * The guard's thread opens, closes and judges.  The threads that receive
+ * messages only say by which connection one came: a counter, and the first time
+ * the key, under the mutex.  The counter and the flag beside it are read and
+ * written relaxed: nothing else is published by them, and one that is seen late
+ * is seen at the next tick.
+ */
+#ifndef NET_CONNECTIONS_H
+#define NET_CONNECTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <dirtyferry/error.h>
+
+#include "net/keys.h"
+#include "net/refusals.h"
+
+#define CONNECTION_DESCRIPTORS   65536  /* who gets a higher one is cut */
+#define CONNECTION_SILENT        256    /* that have not said anything yet, on all sockets */
+#define CONNECTION_SUBSCRIPTIONS 256    /* messages that a subscriber may send: one for each topic */
+#define CONNECTION_WHO_BYTES     64
+
+enum service { SERVICE_CONTROL, SERVICE_DATA, SERVICE_EVENTS, SERVICES };
+
+const char *service_name(enum service service);
+
+struct connections;
+
+/* max: of all of them.  The refusals stay the caller's. */
+int connections_new(unsigned max, struct refusals *refusals, struct connections **connections, struct df_error *err);
+void connections_free(struct connections **connections);
+
+/* ---- the guard's thread */
+
+void connections_opened(struct connections *connections, int fd, enum service service);
+/* why: NULL, or what was wrong with it. */
+void connections_closed(struct connections *connections, int fd, const char *why);
+/* Those of that key, and those that are silent. */
+void connections_cut_key(struct connections *connections, const char *key);
+/* Cut what takes in too much.  False: there are none, and no further tick is needed. */
+bool connections_tick(struct connections *connections);
+
+/* ---- any thread: a message came by it.  key: "" without keys */
+
+void connections_heard(struct connections *connections, int fd, const char *key);
+
+#endif

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The monitor of a ZeroMQ socket (zmq_socket_monitor(3)): what happens to its connections. */
+#ifndef NET_MONITOR_H
+#define NET_MONITOR_H
+
+#include "net/socket.h"
+
+#define MONITOR_HANDSHAKES (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | MONITOR_FAILURES)
+#define MONITOR_FAILURES   (ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+#define MONITOR_INCOMING   (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_ACCEPT_FAILED | ZMQ_EVENT_DISCONNECTED | MONITOR_FAILURES)
+
+struct monitor_event {
+    uint16_t kind;      /* ZMQ_EVENT_... */
+    uint32_t value;     /* the descriptor, or what is wrong */
+};
+
+/* From the socket's thread.  `events` gets a socket that may belong to another one. */
+int monitor_open(const struct net *net, void *socket, int kinds, void **events, struct df_error *err);
+void monitor_close(void *socket, void **events);
+/* The next event, if there is one now. */
+bool monitor_next(void *events, struct monitor_event *event);
+
+#endif
