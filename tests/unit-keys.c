@@ -507,6 +507,7 @@ START_TEST(names_that_are_refused)
     memset(name, 'n', sizeof name);
     name[249] = 0;
     FAILS(-ENAMETOOLONG, keys_write(in_dir(name), &made, 0, &unit_err));
+    ck_assert_ptr_nonnull(strstr(unit_err.message, "249 bytes, 248 are possible"));
     ck_assert(!is_there(in_dir(name)));
     name[248] = 0;
     OK(keys_write(in_dir(name), &made, 0, &unit_err));

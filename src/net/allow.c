@@ -114,8 +114,7 @@ static uint32_t watch_drain(const struct allow *allow)
 static bool watch_is_stale(const struct allow *allow, uint32_t events)
 {
     struct stat st;
-    return events & (IN_IGNORED | IN_UNMOUNT | IN_DELETE_SELF | IN_MOVE_SELF | IN_Q_OVERFLOW) || stat(allow->dir, &st) < 0 ||
-           st.st_dev != allow->watched.st_dev || st.st_ino != allow->watched.st_ino;
+    return events & (IN_IGNORED | IN_Q_OVERFLOW) || stat(allow->dir, &st) < 0 || st.st_dev != allow->watched.st_dev || st.st_ino != allow->watched.st_ino;
 }
 
 /* ----------------------------------------------------- what has changed */
