@@ -6,7 +6,8 @@
  *
  *     disk DISK SIZE
  *     bitmap DISK BITMAP GRANULARITY
- *     mark DISK OFFSET LENGTH     a write that begins and ends
+ *     mark DISK OFFSET LENGTH     a write that begins and ends.  Refused with "EROFS" it leaves no mark, with
+ *                                 "EROFS late" it may: the fence came after it had begun
  *     begin DISK OFFSET LENGTH    one that begins, and is open until this process ends
  *     bits DISK BITMAP FILE       its bits, little-endian, into FILE.  Answer: ok FLAG..., of
  *                                 busy recording frozen inconsistent readonly
@@ -81,10 +82,14 @@ static int begin(char **a)
 static int mark(char **a)
 {
     struct opened *o = open_disk(a[0]);
+    bool fenced = df_disk_is_readonly(o->disk);
     int r = df_write_begin(o->writer, strtoull(a[1], NULL, 10), strtoull(a[2], NULL, 10));
     if (!r)
         df_write_end(o->writer);
-    return r;
+    if (r != -EROFS || fenced)
+        return r;
+    puts("EROFS late");
+    return 1;
 }
 
 static int write_bits(const struct map *map, const char *path)
@@ -111,16 +116,17 @@ static int bits(char **a)
         r = write_bits(ref->map, a[2]);
         disk_put_map(o->disk, &ref);
     }
-    if (!r)
-        printf("ok%s%s%s%s%s\n", info.busy ? " busy" : "", info.recording ? " recording" : "", info.frozen ? " frozen" : "",
-               info.inconsistent ? " inconsistent" : "", info.readonly ? " readonly" : "");
-    return r;
+    if (r < 0)
+        return r;
+    printf("ok%s%s%s%s%s\n", info.busy ? " busy" : "", info.recording ? " recording" : "", info.frozen ? " frozen" : "",
+           info.inconsistent ? " inconsistent" : "", info.readonly ? " readonly" : "");
+    return 1;
 }
 
 static const struct {
     const char *name;
     unsigned arguments;
-    int (*run)(char **arguments);
+    int (*run)(char **arguments);   /* 0, a negative errno, or 1: it has answered itself */
 } commands[] = {
     { "disk", 2, add_disk }, { "bitmap", 3, add_bitmap }, { "remove", 2, remove_bitmap }, { "writable", 1, writable },
     { "mark", 3, mark }, { "begin", 3, begin }, { "bits", 3, bits },
@@ -138,7 +144,7 @@ static void obey(char *line)
         int r = commands[i].run(words + 1);
         if (r < 0)
             puts(strerrorname_np(-r));
-        else if (commands[i].run != bits)
+        else if (r == 0)
             puts("ok");
         fflush(stdout);
         return;

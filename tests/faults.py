@@ -21,7 +21,8 @@ link goes through tests/proxy.py.  A run has a PLACE where something fails:
 What must hold, whatever fails:
     - at the end, the bitmaps are operative on the target and are the oracle's,
       bit for bit, or all is back on the source likewise; abandoned or
-      inconsistent only where that was asked for or the host was restarted too;
+      inconsistent only where that was asked for or the host was restarted too.
+      Of writes that the fence refused in the middle the marks may be there or not;
     - at every look, the bits that are needed are in the source's bitmap, in its
       dump or in the target's usable bitmap (invariant 6), and a usable bitmap on
       the target has all of them (1, 2, 4);

@@ -164,16 +164,16 @@ class Host:
 
 
 class Bitmap:
-    """One that is moved, and what must be in it."""
+    """One that is moved, what must be in it, and what may: the marks of writes that the fence refused in the middle."""
 
     def __init__(self, disk, size, as_disk, name, granularity):
         self.disk, self.size, self.as_disk, self.name, self.granularity = disk, size, as_disk, name, granularity
         self.as_name = name + ("-r" if as_disk != disk else "")
-        self.must = 0
+        self.must = self.may = 0
 
-    def mark(self, offset, length):
+    def granules(self, offset, length):
         first, last = offset // self.granularity, (offset + length - 1) // self.granularity
-        self.must |= ((1 << (last - first + 1)) - 1) << first
+        return ((1 << (last - first + 1)) - 1) << first
 
     def names(self, role):
         return (self.disk, self.name) if role == SOURCE else (self.as_disk, self.as_name)

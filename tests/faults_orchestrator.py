@@ -181,8 +181,9 @@ class Orchestrator(World):
         want = {"recording"} | ({"inconsistent"} if role in self.rebooted else set())
         if flags != want:
             raise Wrong(f"{b.names(role)} of the {role} is {flags}, expected {want}")
-        if bits != b.must:
-            raise Wrong(f"{b.names(role)} of the {role} lacks {count(b.must & ~bits)} granules and has {count(bits & ~b.must)} too many of {count(b.must)}")
+        lacks, extra = b.must & ~bits, bits & ~(b.must | b.may)
+        if lacks or extra:
+            raise Wrong(f"{b.names(role)} of the {role} lacks {count(lacks)} granules and has {count(extra)} too many of {count(b.must)}")
 
     def check_abandoned(self):
         if not (self.abandoned or self.rebooted):

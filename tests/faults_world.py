@@ -147,13 +147,20 @@ class World:
     def mark(self, role, disk, size):
         offset = self.rng.randrange(size)
         length = min(size - offset, int(2 ** self.rng.uniform(0, 18)))
-        answer = self.hosts[role].guest.ask("mark", disk, offset, length)[0]
+        answer = " ".join(self.hosts[role].guest.ask("mark", disk, offset, length))
+        if answer == "EROFS late" and self.phase == "pivoting":
+            self.note(f"the fence came in the middle of a write of {length} bytes at {offset} of {disk}")
+            for b in self.bitmaps_of(disk):
+                b.may |= b.granules(offset, length)
+            answer = "EROFS"
         return answer, offset, length
 
     def record(self, disk, offset, length):
-        for b in self.bitmaps:
-            if b.disk == disk:
-                b.mark(offset, length)
+        for b in self.bitmaps_of(disk):
+            b.must |= b.granules(offset, length)
+
+    def bitmaps_of(self, disk):
+        return [b for b in self.bitmaps if b.disk == disk]
 
     def write_some(self):
         """By phase: `source` writes there succeed; `pivoting` they may; `fenced` they do not; `target` those there do."""
