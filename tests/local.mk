@@ -54,6 +54,7 @@ tests_unit_model_LDADD = $(UNIT_LIBS)
 tests_unit_writer_SOURCES = tests/unit-writer.c tests/unit.h
 tests_unit_writer_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_writer_LDADD = $(UNIT_LIBS)
+tests_unit_writer_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=map_set
 
 # Restarts of the host, and syncs that fail.
 WITH_CRASHES = $(AM_LDFLAGS) -Wl,--wrap=boot_id -Wl,--wrap=fdatasync -Wl,--wrap=fsync

@@ -253,6 +253,33 @@ START_TEST(test_open_before_look)
 }
 END_TEST
 
+/* The fence comes in the middle of begin, between its mark and its second look. */
+static bool fence_after_mark;
+
+int __real_map_set(struct map *map, uint64_t first, uint64_t nbits);
+int __wrap_map_set(struct map *map, uint64_t first, uint64_t nbits);
+
+int __wrap_map_set(struct map *map, uint64_t first, uint64_t nbits)
+{
+    int r = __real_map_set(map, first, nbits);
+    if (fence_after_mark)
+        OK(df_disk_fence(disk, &unit_err));
+    return r;
+}
+
+/* Refused, though its mark is there already: too much is safe.  The next one is refused before it marks. */
+START_TEST(test_fence_after_mark)
+{
+    fence_after_mark = true;
+    ck_assert_int_eq(df_write_begin(w, 512, 1), -EROFS);
+    fence_after_mark = false;
+    ck_assert_uint_eq(df_disk_open_sections(disk), 0);
+    ck_assert(is_dirty("a", 512));
+    ck_assert_int_eq(df_write_begin(w, 1024, 1), -EROFS);
+    ck_assert_uint_eq(count_of("a"), 512);
+}
+END_TEST
+
 /* -------------------------------------------------------------- the killed */
 
 struct child {
@@ -411,6 +438,7 @@ static void add_cases(Suite *suite)
     tcase_add_test(tc, test_disable_within);
     tcase_add_test(tc, test_fence);
     tcase_add_loop_test(tc, test_open_before_look, 0, 2);
+    tcase_add_test(tc, test_fence_after_mark);
     tc = unit_case(suite, "killed");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, test_killed_is_dropped);

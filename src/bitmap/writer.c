@@ -16,6 +16,8 @@
  *    section is seen by every later begin.
  *  - 3 before 4 against "bump, then read the old map" of a merger: either the
  *    merger finds the mark, or the writer finds the bump and marks the new map.
+ *  - A fence that comes between 2 and 4 refuses a write that has marked already.
+ *    Its marks stay: too much is safe.  One that 2 refuses at once leaves none.
  *  - 5: a map that took over between 3 and the I/O gets the mark before the
  *    write is acknowledged.
  *  - A writer that dies before it is admitted has written nothing, and its bits
