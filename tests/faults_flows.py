@@ -6,6 +6,9 @@ import subprocess
 from faults_host import BUILD, ROLES, SOURCE, TARGET, Died, Refused, Wrong, die_with_parent
 from faults_orchestrator import Orchestrator
 
+# How the link for data is so that the source stays in a state.
+DATA_LINK = {"streaming": "down", "sealing": "discard", "interrupted": "down"}
+
 
 class Run(Orchestrator):
     # ---- flows
@@ -20,12 +23,37 @@ class Run(Orchestrator):
         return self.go_on()
 
     def expect_failed(self):
-        """prepare was refused: nothing has changed, maybe with the help of a cancel."""
+        """prepare was refused: nothing has changed, maybe with the help of a cancel.  How the session ended."""
         if TARGET in self.rebooted or SOURCE in self.rebooted:
             raise Refused("prepare", {"code": "failed", "message": "a host was restarted"})
         if self.undo() != "back":
             raise Wrong("the target has pivoted and nobody asked it")
-        self.check_back()
+        return self.check_back()
+
+    def move_instead(self):
+        """What a flow does whose prepare is refused."""
+        self.expect_failed()
+        return self.flow_move()
+
+    def pivot_both(self, data):
+        """With the link for data so: True; False if one is refused."""
+        self.link("data", data)
+        try:
+            self.pivot_source()
+            self.pivot_target()
+        except Refused as refused:
+            self.note(refused)
+            return False
+        return True
+
+    def give_up(self):
+        """What a flow does whose pivot is refused."""
+        self.link("data", "up")
+        return self.turn_back()
+
+    def turn_back(self):
+        """Undo it, and see how it ended."""
+        return self.undone(self.undo())
 
     def go_on(self):
         """From `prepared` to the end."""
@@ -41,10 +69,10 @@ class Run(Orchestrator):
             self.pivot_target()
             self.write_for(20)
         except Refused as refused:
-            self.note(f"{refused} ({refused.code})")
+            self.note(refused)
             if order == "early":
                 self.link("data", "up")
-            return self.undone(self.undo())
+            return self.turn_back()
         if order == "early":
             self.link("data", "up")
         return self.finish()
@@ -57,9 +85,6 @@ class Run(Orchestrator):
 
     def flow_late(self):
         self.plan["order"] = "late"
-        return self.flow_move()
-
-    def flow_again(self):
         return self.flow_move()
 
     def flow_refused(self):
@@ -75,9 +100,8 @@ class Run(Orchestrator):
 
     def flow_cancel(self):
         if not self.prepare():
-            self.expect_failed()
-            return "back"
-        return self.undone(self.undo())
+            return self.expect_failed()
+        return self.turn_back()
 
     def flow_rollback(self):
         """In the state `hold` of the source; as it passes quickly, again until the planned point was reached."""
@@ -89,16 +113,11 @@ class Run(Orchestrator):
 
     def roll_back_once(self):
         if not self.prepare():
-            self.expect_failed()
-            return "back"
+            return self.expect_failed()
         hold = self.plan["hold"]
         try:
-            if hold == "streaming":
-                self.link("data", "down")
-            elif hold == "sealing":
-                self.link("data", "discard")
-            elif hold == "interrupted":
-                self.link("data", "down")
+            if hold in DATA_LINK:
+                self.link("data", DATA_LINK[hold])
             self.pivot_source()
             if hold == "interrupted":
                 self.link("control", "down")
@@ -108,7 +127,7 @@ class Run(Orchestrator):
                 self.at(0.3, lambda: self.link("control", "up"))
             way = self.undo()
         except Refused as refused:
-            self.note(f"{refused} ({refused.code})")
+            self.note(refused)
             way = self.undo()
         if hold != "sealed":
             self.link("data", "up")
@@ -117,24 +136,21 @@ class Run(Orchestrator):
     def flow_lost(self):
         """The stream is interrupted in the state `hold`."""
         if not self.prepare():
-            self.expect_failed()
-            return self.flow_move()
-        self.link("data", "discard" if self.plan["hold"] == "sealing" else "down")
-        try:
-            self.pivot_source()
-            self.pivot_target()
-        except Refused as refused:
-            self.note(f"{refused} ({refused.code})")
-            self.link("data", "up")
-            return self.undone(self.undo())
+            return self.move_instead()
+        if not self.pivot_both("discard" if self.plan["hold"] == "sealing" else "down"):
+            return self.give_up()
         if self.plan["slow_loss"]:
-            self.link("control", "down")
-            self.until("the source to notice it", lambda: self.state(SOURCE) == "interrupted", 10)
+            self.interrupt()
             self.link("control", "up")
         else:
             self.resume_again_and_again()
         self.link("data", "up")
         return self.finish()
+
+    def interrupt(self):
+        """The target does not answer, long enough for the source to notice."""
+        self.link("control", "down")
+        self.until("the source to notice it", lambda: self.state(SOURCE) == "interrupted", 10)
 
     def resume_again_and_again(self):
         for _ in range(20):
@@ -145,23 +161,16 @@ class Run(Orchestrator):
             try:
                 self.ask(SOURCE, "resume", session=self.session, target=self.links["control"].endpoint)
             except Refused as refused:
-                self.note(f"{refused} ({refused.code})")
+                self.note(refused)
             if self.all_reached():
                 break
 
     def flow_moved(self):
         """The old endpoint of the target is gone for good."""
         if not self.prepare():
-            self.expect_failed()
-            return self.flow_move()
-        self.link("data", "down")
-        try:
-            self.pivot_source()
-            self.pivot_target()
-        except Refused as refused:
-            self.note(f"{refused} ({refused.code})")
-            self.link("data", "up")
-            return self.undone(self.undo())
+            return self.move_instead()
+        if not self.pivot_both("down"):
+            return self.give_up()
         self.link("control", "down")
         self.until("the source to notice it", lambda: self.state(SOURCE) != "streaming", 10)
         self.link("data", "up")
@@ -171,7 +180,7 @@ class Run(Orchestrator):
                 self.ask(SOURCE, "resume", session=self.session, target=self.links["control2"].endpoint)
                 break
             except Refused as refused:
-                self.note(f"{refused} ({refused.code})")
+                self.note(refused)
                 if refused.code not in ("busy", "timeout"):
                     break
         return self.finish()
@@ -179,8 +188,7 @@ class Run(Orchestrator):
     def flow_workers(self):
         """The stream is slow enough for some to die in the middle."""
         if not self.prepare():
-            self.expect_failed()
-            return "back"
+            return self.expect_failed()
         self.workers = [None] * self.plan["geometry"]["workers"]
         result = self.go_on()
         self.stop_workers()
@@ -189,8 +197,7 @@ class Run(Orchestrator):
     def flow_section(self):
         """A write is under way when the source pivots: it ends, or its process dies, or the pivot fails after 10 s."""
         if not self.prepare():
-            self.expect_failed()
-            return self.flow_move()
+            return self.move_instead()
         b, host = self.bitmaps[0], self.hosts[SOURCE]
         host.guest.must("begin", b.disk, 0, 1)
         self.record(b.disk, 0, 1)
@@ -229,16 +236,9 @@ class Run(Orchestrator):
     def flow_load(self):
         """The source's daemon is dead for good, its dump travels by other means; much later it comes back all the same."""
         if not self.prepare():
-            self.expect_failed()
-            return self.flow_move()
-        self.link("data", "down")
-        try:
-            self.pivot_source()
-            self.pivot_target()
-        except Refused as refused:
-            self.note(f"{refused} ({refused.code})")
-            self.link("data", "up")
-            return self.undone(self.undo())
+            return self.move_instead()
+        if not self.pivot_both("down"):
+            return self.give_up()
         self.link("control", "down")
         host, dump = self.hosts[SOURCE], self.hosts[SOURCE].state / "dumps" / f"{self.session}.dump"
         self.until("the dump", dump.exists)
@@ -273,16 +273,9 @@ class Run(Orchestrator):
 
     def flow_inexact(self):
         if not self.prepare():
-            self.expect_failed()
-            return self.flow_move()
-        self.link("data", "discard")
-        try:
-            self.pivot_source()
-            self.pivot_target()
-        except Refused as refused:
-            self.note(f"{refused} ({refused.code})")
-            self.link("data", "up")
-            return self.undone(self.undo())
+            return self.move_instead()
+        if not self.pivot_both("discard"):
+            return self.give_up()
         self.until("another attempt", lambda: self.all_reached() or self.epoch() > 1, 10)
         self.link("data", "up")
         return self.finish()
@@ -295,24 +288,16 @@ class Run(Orchestrator):
 
     def flow_abandon(self):
         if not self.prepare():
-            self.expect_failed()
-            return self.flow_move()
-        self.link("data", "down")
-        try:
-            self.pivot_source()
-            self.pivot_target()
-        except Refused as refused:
-            self.note(f"{refused} ({refused.code})")
-            self.link("data", "up")
-            return self.undone(self.undo())
+            return self.move_instead()
+        if not self.pivot_both("down"):
+            return self.give_up()
         if self.plan["slow_loss"]:
-            self.link("control", "down")
-            self.until("the source to notice it", lambda: self.state(SOURCE) == "interrupted", 10)
+            self.interrupt()
         self.abandoned, self.where = True, "abandon"
         try:
             self.ask(TARGET, "abandon", session=self.session, all_dirty=self.plan["all_dirty"])
         except Refused as refused:
-            self.note(f"{refused} ({refused.code})")        # the link was good for a while, and all is there
+            self.note(refused)              # the link was good for a while, and all is there
             self.abandoned = False
         self.link("control", "up")
         self.link("data", "up")
@@ -323,19 +308,13 @@ class Run(Orchestrator):
     def flow_reboot(self):
         """A host is restarted without a clean stop; what follows depends on when."""
         try:
-            result = self.flow_move()
-        except Refused as refused:
-            self.note(f"{refused} ({refused.code})")
-            result = None
-        return result or self.after_reboot()
+            return self.flow_move()
+        except Refused as refused:      # prepare, maybe because the answer was not there any more
+            self.note(refused)
+        return self.turn_back()
 
     flow_reboot_target = flow_reboot
-    flow_forget = flow_move
-
-    def after_reboot(self):
-        """prepare failed, maybe because the answer was not there any more."""
-        way = self.undo()
-        return self.undone(way)
+    flow_again = flow_forget = flow_move
 
     # ---- the whole
 
@@ -356,7 +335,7 @@ class Run(Orchestrator):
             self.phase = TARGET if self.phase == TARGET else "fenced"
             return self.finish()
         if self.plan["undo"] or source in ("", "preparing", "failed"):
-            return self.undone(self.undo())
+            return self.turn_back()
         return self.go_on()
 
     def go(self):

@@ -21,7 +21,7 @@ class Refused(Exception):
     """A daemon's error."""
 
     def __init__(self, kind, error):
-        super().__init__(f"'{kind}' is refused: {error['message']}")
+        super().__init__(f"'{kind}' is refused: {error['message']} ({error['code']})")
         self.code = error["code"]
 
 

@@ -21,7 +21,7 @@ class Orchestrator(World):
                      chunk_size=geometry["chunk_size"], workers=0 if self.plan["flow"] == "workers" else geometry["workers"],
                      **self.bandwidth())
         except Refused as refused:
-            self.note(f"{refused} ({refused.code})")
+            self.note(refused)
             return False
         self.copying = True
         if self.plan["flow"] == "forget":
@@ -101,7 +101,7 @@ class Orchestrator(World):
                     self.about(SOURCE, kind)
                     done = True
                 except Refused as refused:
-                    self.note(f"{refused} ({refused.code})")
+                    self.note(refused)
                     done = refused.code == "not-found"
                     if refused.code == "refused":
                         continue
