@@ -37,20 +37,21 @@ END
 slots=$(tool slots)
 [ "$slots" -le 100 ] || fail "200 connections used $slots slots"
 
-# 50 at once need their own, and give them back.
-client <<'END'
+fifty_at_once()
+{
+    client <<'END'
 conns = [connect() for i in range(50)]
 for c in conns:
     c.pwrite(b"x", 8192)
 END
+}
+
+# 50 at once need their own, and give them back.
+fifty_at_once
 sleep 0.2
 before=$(tool slots)
 [ "$before" -ge 51 ] || fail "50 connections with $before slots"
-client <<'END'
-conns = [connect() for i in range(50)]
-for c in conns:
-    c.pwrite(b"x", 8192)
-END
+fifty_at_once
 after=$(tool slots)
 [ "$after" -lt $((before + 40)) ] || fail "another 50 connections: $after slots, before $before"
 
