@@ -17,7 +17,7 @@ export FAULTS_LOGS=$dir/logs
 find()
 {
     local got=0
-    DF_BREAK=$1 bash "$faults" --only "$2" --patience 10 >"$dir/$1.out" 2>&1 || got=$?
+    DF_BREAK=$1 bash "$faults" --only "$2" --patience 30 >"$dir/$1.out" 2>&1 || got=$?
     if [ "$got" = 1 ] && grep -Eq "^FAILED: .*($3)" "$dir/$1.out"; then
         echo "fault '$1' at $2 is found: $(sed -n 's/^FAILED: [^:]*, [^(]*([^)]*): //p' "$dir/$1.out")"
     else
