@@ -94,12 +94,13 @@ ENGINE_LIBS = libsession.la libnet.la libwire.la libbitmap.la libbase.la \
 	$(ZMQ_LIBS) $(MSGPACK_LIBS)
 
 sbin_PROGRAMS += dirtyferryd
-dirtyferryd_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS)
-dirtyferryd_LDADD = $(ENGINE_LIBS)
+dirtyferryd_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(CAPNG_CFLAGS)
+dirtyferryd_LDADD = $(ENGINE_LIBS) $(CAPNG_LIBS)
 dirtyferryd_SOURCES = \
 	src/daemon/main.c src/daemon/admin.c src/daemon/admin.h \
 	src/daemon/options.c src/daemon/options.h \
-	src/daemon/orphans.c src/daemon/orphans.h src/daemon/statedir.c src/daemon/statedir.h
+	src/daemon/orphans.c src/daemon/orphans.h src/daemon/statedir.c src/daemon/statedir.h \
+	src/daemon/privilege.c src/daemon/privilege.h src/daemon/ready.c src/daemon/ready.h
 
 bin_PROGRAMS += dirtyferry
 dirtyferry_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(JANSSON_CFLAGS)

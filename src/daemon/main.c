@@ -30,6 +30,8 @@
 #include "daemon/admin.h"
 #include "daemon/options.h"
 #include "daemon/orphans.h"
+#include "daemon/privilege.h"
+#include "daemon/ready.h"
 #include "daemon/statedir.h"
 #include "session/session.h"
 #include "session/worker.h"
@@ -112,6 +114,8 @@ static int start(struct daemon *d, struct df_error *err)
         return error_errno(err, -ENOMEM, "cannot start");
     engine->sessions_dir = -1;
     int r = statedir_open(&d->state, d->options.state_dir, err);
+    if (!r)
+        r = privilege_drop(d->state.path, err);
     if (!r)
         r = files_open_directory(d->state.path, "sessions", &engine->sessions_dir, err);
     if (!r)
@@ -255,11 +259,10 @@ int main(int argc, char **argv)
     keep_heap();
     umask(077);
     int r = start(&d, &err);
-    if (!r) {
-        printf("ready control=%s data=%s events=%s\n", d.control, d.data, d.events);
-        fflush(stdout);
+    if (!r)
+        r = ready_tell(d.control, d.data, d.events, &err);
+    if (!r)
         r = serve(&d, &err);
-    }
     if (r < 0)
         fprintf(stderr, "dirtyferryd: %s\n", err.message);
     stop(&d);
