@@ -3,7 +3,8 @@
 # Everything lives in $dir and ends with the script, whatever ends that.
 #
 #   start a [OPTION]...   a daemon with the state directory $dir/a; ${control[a]},
-#                         ${data[a]} and ${events[a]} say where it serves
+#                         ${data[a]} and ${events[a]} say where it serves; the command
+#                         in the array $daemon_under, if any, runs it
 #   a ARGUMENT...         dirtyferry for that daemon; b likewise
 #   finish                last line of each script: every daemon ends with 0
 
@@ -26,6 +27,7 @@ python=${PYTHON3:-/usr/bin/python3}
 unset DIRTYFERRY_CONNECT JOURNAL_STREAM
 
 declare -A control=() data=() events=() daemon_pid=()
+daemon_under=()
 
 skip()
 {
@@ -72,7 +74,7 @@ start()
     shift
     rm -f "$dir/$name.ready"
     mkfifo "$dir/$name.ready"
-    "$dirtyferryd" --state-dir "$dir/$name" --control "ipc://$dir/$name.sock" --data 'tcp://127.0.0.1:*' \
+    "${daemon_under[@]}" "$dirtyferryd" --state-dir "$dir/$name" --control "ipc://$dir/$name.sock" --data 'tcp://127.0.0.1:*' \
         --events 'tcp://127.0.0.1:*' "$@" >"$dir/$name.ready" 2>>"$dir/$name.log" &
     daemon_pid[$name]=$!
     read -r line <"$dir/$name.ready" || fail "daemon $name did not start"

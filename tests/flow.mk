@@ -6,11 +6,11 @@ flow_tests = \
 	tests/flow-move.sh tests/flow-flags.sh tests/flow-many.sh tests/flow-geometry.sh \
 	tests/flow-workers.sh tests/flow-frames-lost.sh tests/flow-cancel.sh tests/flow-fence.sh \
 	tests/flow-bad-input.sh tests/flow-json-help.sh tests/flow-restart.sh tests/flow-bus.sh \
-	tests/flow-dump.sh tests/flow-pivot.sh tests/flow-keygen.sh \
+	tests/flow-dump.sh tests/flow-pivot.sh tests/flow-keygen.sh tests/flow-privilege.sh \
 	tests/install-check.sh tests/layers.sh
 
 TESTS += $(flow_tests)
-EXTRA_DIST += $(flow_tests) tests/flow-common.sh tests/proxy.py
+EXTRA_DIST += $(flow_tests) tests/flow-common.sh tests/proxy.py tests/sandbox.py
 
 check_PROGRAMS += tests/hold-section tests/df-inconsistent
 tests_hold_section_SOURCES = tests/hold-section.c

@@ -28,6 +28,11 @@ root=$dir/root$prefix
 libdir=$dir/root$(variable libdir | sed "s|\${exec_prefix}|$prefix|; s|\${prefix}|$prefix|")
 [ -x "$root/bin/dirtyferry" ] || fail "no bin/dirtyferry"
 [ -x "$root/sbin/dirtyferryd" ] || fail "no sbin/dirtyferryd"
+unit=$dir/root$(variable systemdsystemunitdir | sed "s|\${prefix}|$prefix|")/dirtyferryd.service
+[ -f "$unit" ] || fail "no unit for systemd: $unit"
+program=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$unit")
+[ -x "$dir/root$program" ] || fail "the unit runs '$program', which is not installed"
+[ -f "$root/lib/sysusers.d/dirtyferry.conf" ] || fail "no lib/sysusers.d/dirtyferry.conf"
 for header in bitmap error; do
     [ -f "$root/include/dirtyferry/$header.h" ] || fail "no include/dirtyferry/$header.h"
 done
