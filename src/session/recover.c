@@ -228,10 +228,14 @@ static void go_on_source(struct session *s)
     source_start_workers(s);
 }
 
-/* It passes when somebody does something about it. */
-static bool is_shortage(int r)
+/*
+ * Only what is gone or damaged is given up.  All else passes when somebody does
+ * something about it: no space, no right, a directory that is not mounted, a
+ * target with a key and a daemon that was started without.
+ */
+static bool is_hindrance(int r)
 {
-    return r == -ENOSPC || r == -EDQUOT || r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+    return r < 0 && r != -ENOENT && r != -EPROTO && r != -EINVAL && r != -EBUSY;
 }
 
 static int recover_source(struct session *s, struct df_error *why)
@@ -242,8 +246,8 @@ static int recover_source(struct session *s, struct df_error *why)
         return 0;
     }
     int r = open_source(s, &err), p = peer_open(s->engine->net, &s->peer_address, &s->peer, r < 0 ? NULL : &err);
-    if (is_shortage(r))
-        return error_set(why, r, "session %s cannot go on: %.2048s", s->text, err.message);
+    if (!s->damaged && (is_hindrance(r) || is_hindrance(p)))
+        return error_set(why, r < 0 ? r : p, "session %s cannot go on: %.2048s", s->text, err.message);
     if (s->state == SOURCE_PREPARING && !s->damaged) {
         error_set(&err, -EINTR, "the source's daemon was restarted while session %s was being prepared", s->text);
         source_withdraw(s, &err);
@@ -293,7 +297,7 @@ static int recover_target(struct session *s, struct df_error *why)
     if (state_is_end(s->state))
         return 0;
     int r = target_open(s, s->engine->rebooted, &err);
-    if (is_shortage(r))
+    if (is_hindrance(r))
         return error_set(why, r, "session %s cannot go on: %.2048s", s->text, err.message);
     if (r >= 0)
         target_begin(s);
