@@ -57,7 +57,7 @@ record b two 20
 exact b two
 eventually "the source lets go" is_state a "$session" source released
 expect "the source's copy" "$(a --json bitmap list two)" "[]"
-expect "a dump is left" "$(ls "$dir/a/dumps")" ""
+eventually "the dump is gone" no_dumps
 
 # ---- in mid-stream, without one: it is abandoned on the target
 big_disk three --persistent
