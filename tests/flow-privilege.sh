@@ -100,12 +100,16 @@ done
 before=$(bits a vda daily)
 [ "${before%% *}" -gt 1000000 ] || fail "the marks were not recorded: $before"
 session=$(prepared vda/daily)
-# Killed and stopped: the journal is read too.
+# Stopped and started: the journal is read too.
 stop a
 expect "exit status on SIGTERM" "$stop_status" 0
 start_bare a
-# The link is up again: the pivot is refused until then.
-eventually "the pivot" pivot "$session" 2>/dev/null
+# It is refused until the link is up again.
+pivots()
+{
+    pivot "$session" 2>/dev/null
+}
+eventually "the pivot" pivots
 b --json wait "$session" >"$dir/waited"
 expect "state" "$(field state "$(cat "$dir/waited")")" operative
 expect "bits on the target" "$(bits b vda daily)" "$before"

@@ -294,7 +294,9 @@ START_TEST(files_that_are_read)
         OK(keys_read_secret(path, &pair, &unit_err));
         ck_assert_str_eq(pair.public_key, PUBLIC);
         ck_assert_str_eq(pair.secret_key, SECRET);
+        unlink(path);       /* only root could write to one of mode 0400 again */
     }
+    put_text(path, czmq_secret, 0600);
     put_text(in_dir("k"), czmq_public, 0644);
     OK(keys_read_certificate(AT_FDCWD, in_dir("k"), &certificate, &unit_err));
     ck_assert_str_eq(certificate.public_key, PUBLIC);
