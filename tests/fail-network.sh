@@ -43,7 +43,7 @@ in_net()        # NAME COMMAND...
 
 daemon_in a
 target=tcp://10.199.0.2:7440
-daemon_in b --control "$target" --data tcp://10.199.0.2:7441
+daemon_in b --insecure --control "$target" --data tcp://10.199.0.2:7441
 b()
 {
     in_net b "$dirtyferry" -c "$target" "$@"
@@ -123,7 +123,7 @@ ip -n ${net}b address add 10.199.0.3/24 dev v0
 interrupted "address gone"
 target=tcp://10.199.0.3:7440
 stop b
-daemon_in b --control "$target" --data tcp://10.199.0.3:7441
+daemon_in b --insecure --control "$target" --data tcp://10.199.0.3:7441
 record b moved 50
 a resume "$session" --to "$target" >/dev/null
 finished "$session" moved

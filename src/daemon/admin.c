@@ -279,15 +279,6 @@ static const struct {
     { "bitmap-mark", bitmap_mark },   { "bitmap-extents", bitmap_extents },
 };
 
-bool admin_looks(const char *type)
-{
-    static const char *const looks[] = { "disk-list", "bitmap-list", "bitmap-show", "bitmap-extents" };
-    for (unsigned i = 0; i < sizeof looks / sizeof *looks; i++)
-        if (!strcmp(looks[i], type))
-            return true;
-    return false;
-}
-
 static handler *find_handler(const char *type)
 {
     for (unsigned i = 0; i < sizeof handlers / sizeof *handlers; i++)

@@ -9,8 +9,6 @@
 #include "net/server.h"
 #include "session/keep.h"
 
-/* Does it change nothing?  Such requests have a thread of their own: who looks, however much, holds up no change. */
-bool admin_looks(const char *type);
 /* False if the request is none of disks and bitmaps.  `state_dir` stays as long as the keeper. */
 bool admin_request(struct keeper *keeper, const char *state_dir, struct request *request);
 

@@ -33,6 +33,7 @@
 #include "daemon/privilege.h"
 #include "daemon/ready.h"
 #include "daemon/statedir.h"
+#include "net/access.h"
 #include "session/session.h"
 #include "session/worker.h"
 
@@ -195,7 +196,7 @@ static void handle_requests(struct daemon *d)
         log_debug("request '%s'", type);
         if (!strcmp(type, "hello"))
             handle_hello(d, request);
-        else if (!admin_request(admin_looks(type) ? d->looks : d->changes, d->state.path, request) && !engine_request(d->engine, request))
+        else if (!admin_request(access_looks(type) ? d->looks : d->changes, d->state.path, request) && !engine_request(d->engine, request))
             abort();    /* the schema has a request that nobody handles: a test sees to it that there is none */
     }
 }

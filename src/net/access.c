@@ -46,6 +46,15 @@ static unsigned roles_for(const char *type)
     return 0;
 }
 
+bool access_looks(const char *type)
+{
+    static const char *const looks[] = { "disk-list", "bitmap-list", "bitmap-show", "bitmap-extents" };
+    for (unsigned i = 0; i < sizeof looks / sizeof *looks; i++)
+        if (!strcmp(looks[i], type))
+            return true;
+    return false;
+}
+
 int access_check(const struct caller *caller, const char *type, struct df_error *err)
 {
     char roles[KEY_ROLES_BYTES];

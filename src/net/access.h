@@ -8,6 +8,9 @@
 /* -EACCES with a sentence, or 0.  A request that the table does not have is refused to everybody who came with a key. */
 int access_check(const struct caller *caller, const char *type, struct df_error *err);
 
+/* Does it look at disks or bitmaps, which may take time, and change nothing? */
+bool access_looks(const char *type);
+
 /*
  * A session belongs to the key that opened it by `offer`.  May the caller speak
  * for it, or look at it?  Whoever may orchestrate or monitor may do what

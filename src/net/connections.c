@@ -210,10 +210,14 @@ void connections_heard(struct connections *c, int fd, const char *key)
     if (fd < 0 || fd >= CONNECTION_DESCRIPTORS)
         return;
     struct connection *connection = &c->table[fd];
-    atomic_fetch_add_explicit(&connection->heard, 1, memory_order_relaxed);
-    if (atomic_load_explicit(&connection->spoke, memory_order_relaxed))
+    uint32_t heard = atomic_fetch_add_explicit(&connection->heard, 1, memory_order_relaxed) + 1;
+    if (atomic_load_explicit(&connection->spoke, memory_order_relaxed) && heard % CONNECTION_SUBSCRIPTIONS)
         return;
     LOCK_SCOPE(&c->mutex);
+    if (connection->open && connection->service == SERVICE_EVENTS && heard >= CONNECTION_SUBSCRIPTIONS) {
+        note(c, connection, "too many subscriptions");
+        cut(c, connection);
+    }
     snprintf(connection->key, sizeof connection->key, "%s", key);
     atomic_store_explicit(&connection->spoke, true, memory_order_relaxed);
 }
@@ -239,10 +243,6 @@ static void judge(struct connections *c, struct connection *connection)
 {
     uint64_t taken = taken_bytes(descriptor(c, connection));
     uint32_t heard = atomic_load_explicit(&connection->heard, memory_order_relaxed);
-    if (connection->service == SERVICE_EVENTS && heard > CONNECTION_SUBSCRIPTIONS) {
-        note(c, connection, "a subscriber with too many subscriptions");
-        cut(c, connection);
-    }
     if (heard != connection->heard_then || taken < connection->taken_then) {
         connection->heard_then = heard;
         connection->taken_then = taken;

@@ -21,7 +21,12 @@ void events_publish(void *socket, const char *topic, struct out *out)
 int events_listen(const struct net *net, struct guard *guard, const char *endpoint, char bound[256], void **socket, struct df_error *err)
 {
     int r = net_socket(net, ZMQ_XPUB, 1000, EVENTS_INCOMING_BYTES, socket, err);
-    return r < 0 ? r : guard_listen(guard, SERVICE_EVENTS, *socket, endpoint, bound, err);
+    if (r < 0)
+        return r;
+    int hwm = EVENTS_INCOMING, buffer = EVENTS_BUFFER_BYTES;
+    if (zmq_setsockopt(*socket, ZMQ_RCVHWM, &hwm, sizeof hwm) < 0 || zmq_setsockopt(*socket, ZMQ_RCVBUF, &buffer, sizeof buffer) < 0)
+        return error_errno(err, -errno, "cannot set up the events socket");
+    return guard_listen(guard, SERVICE_EVENTS, *socket, endpoint, bound, err);
 }
 
 void events_take(void *socket, struct guard *guard)

@@ -13,6 +13,13 @@
 #include "net/guard.h"
 #include "wire/message.h"
 
+/*
+ * libzmq takes some kilobytes of memory for each subscription, and takes in what
+ * lies in its queue and in the kernel's buffer before a connection that was cut
+ * ends: both are short.
+ */
+#define EVENTS_INCOMING       16        /* messages */
+#define EVENTS_BUFFER_BYTES   16384
 #define EVENTS_INCOMING_BYTES 1024  /* of a subscription, or of a message of CURVE's handshake */
 
 int events_listen(const struct net *net, struct guard *guard, const char *endpoint, char bound[256], void **socket, struct df_error *err);

@@ -14,7 +14,7 @@
 #include "net/monitor.h"
 #include "net/zap.h"
 
-#define RELOAD_MS 1000      /* a directory that is gone is looked for so often */
+#define RELOAD_MS 1000      /* inotify does not tell of a directory above that was replaced */
 
 struct guard {
     const struct net *net;
@@ -144,7 +144,7 @@ static void *run(void *opaque)
             items[n++] = (zmq_pollitem_t){ guard->zap, 0, ZMQ_POLLIN, 0 };
         if (fd >= 0)
             items[n++] = (zmq_pollitem_t){ NULL, fd, ZMQ_POLLIN, 0 };
-        long wait_ms = busy ? GUARD_TICK_MS : guard->allow && fd < 0 ? RELOAD_MS : -1;
+        long wait_ms = busy ? GUARD_TICK_MS : guard->allow ? RELOAD_MS : -1;
         if ((zmq_poll(items, n, wait_ms) < 0 && errno == ETERM) || !take_orders(guard))
             break;
         take_events(guard);

@@ -208,16 +208,29 @@ static void turn_down(struct request *request, const char *type, uint64_t id, co
     out_destroy(&out);
 }
 
-static int check_open(const struct request *request, struct df_error *err)
+/* One key, or where there are none, one connection. */
+static bool is_same_caller(struct request *a, struct request *b)
 {
-    const struct caller *caller = &request->caller;
-    unsigned open = 0, own = 0;
-    for (const struct request *i = request->server->open; i; i = i->next) {
-        open++;
-        own += !strcmp(i->caller.key, caller->key);
+    if (a->caller.key[0] || b->caller.key[0])
+        return !strcmp(a->caller.key, b->caller.key);
+    size_t n = zmq_msg_size(&a->envelope[0]);
+    return a->socket == b->socket && n == zmq_msg_size(&b->envelope[0]) && !memcmp(zmq_msg_data(&a->envelope[0]), zmq_msg_data(&b->envelope[0]), n);
+}
+
+static int check_open(struct request *request, struct df_error *err)
+{
+    bool looks = access_looks(request->message->type->name);
+    unsigned all = 0, own = 0, own_looks = 0;
+    for (struct request *open = request->server->open; open; open = open->next) {
+        all++;
+        if (!is_same_caller(open, request))
+            continue;
+        own++;
+        own_looks += access_looks(open->message->type->name);
     }
-    bool many = caller->key[0] && own >= (caller->roles == KEY_MONITOR ? SERVER_OPEN_MONITOR : SERVER_OPEN_KEY);
-    return many || open >= SERVER_OPEN ? error_set(err, -EAGAIN, "%u requests are not answered yet, %u of them yours: ask again later", open, own) : 0;
+    if (all < SERVER_OPEN && own < SERVER_OPEN_ONE && (!looks || own_looks < SERVER_OPEN_LOOKS))
+        return 0;
+    return error_set(err, -EAGAIN, "%u requests are not answered yet, %u of them yours, %u of these about disks and bitmaps: ask again later", all, own, own_looks);
 }
 
 static void refuse(struct request *request, uint64_t id, const struct df_error *err)

@@ -16,7 +16,7 @@
  *
  * Who sent a request is known (guard.h) and whether he may (access.h) is looked
  * at before anything else is done with it.  Requests that are not answered yet
- * are bounded, for each key and in all.
+ * are bounded, for each who asks and in all.
  */
 #ifndef NET_SERVER_H
 #define NET_SERVER_H
@@ -27,8 +27,8 @@
 #define SERVER_REPLIES  1024
 #define SERVER_QUEUE    64      /* messages a connection, each way */
 #define SERVER_OPEN     4096    /* requests that are not answered yet */
-#define SERVER_OPEN_KEY 1024    /* of one key */
-#define SERVER_OPEN_MONITOR 32  /* of one that only looks */
+#define SERVER_OPEN_ONE 1024    /* of one key; without keys, of one connection */
+#define SERVER_OPEN_LOOKS 32    /* of these, that look at disks and bitmaps: a thread of its own answers them, one by one */
 
 struct server;
 

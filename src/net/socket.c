@@ -74,9 +74,9 @@ int net_socket(const struct net *net, int type, int hwm, int64_t max_bytes, void
             set_int(socket, ZMQ_SNDHWM, hwm) | set_int(socket, ZMQ_RCVHWM, hwm) |
             zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) |
             zmq_setsockopt(socket, ZMQ_AFFINITY, &io, sizeof io) |
-            set_int(socket, ZMQ_HEARTBEAT_IVL, NET_HEARTBEAT_IVL_MS) |
-            set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, NET_HEARTBEAT_TIMEOUT_MS) |
-            set_int(socket, ZMQ_HEARTBEAT_TTL, NET_HEARTBEAT_TIMEOUT_MS) |
+            set_int(socket, ZMQ_TCP_KEEPALIVE, 1) | set_int(socket, ZMQ_TCP_KEEPALIVE_IDLE, NET_KEEPALIVE_IDLE_S) |
+            set_int(socket, ZMQ_TCP_KEEPALIVE_INTVL, 1) | set_int(socket, ZMQ_TCP_KEEPALIVE_CNT, 3) |
+            set_int(socket, ZMQ_TCP_MAXRT, NET_UNACKED_MS) |
             set_int(socket, ZMQ_HANDSHAKE_IVL, NET_HANDSHAKE_IVL_MS) |
             set_int(socket, ZMQ_CONNECT_TIMEOUT, NET_CONNECT_TIMEOUT_MS) |
             set_int(socket, ZMQ_RECONNECT_IVL, NET_RECONNECT_IVL_MS) |

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * ZeroMQ sockets with the settings that keep a daemon out of trouble: bounded
- * queues and messages, heartbeats, no lingering, short handshakes, and CURVE
+ * queues and messages, no lingering, short handshakes, and CURVE
  * wherever this process has keys.
  *
  * One context a process; a socket belongs to one thread.  Requests have an I/O
@@ -20,8 +20,14 @@
 #include "net/keys.h"
 #include "wire/limits.h"
 
-#define NET_HEARTBEAT_IVL_MS     500
-#define NET_HEARTBEAT_TIMEOUT_MS 1500   /* a dead link is noticed within 2 s */
+/*
+ * No ZMQ_HEARTBEAT_IVL: in libzmq 4.3.4 its timer aborts the process when a
+ * connection ends whose queue is full (assertion in out_event), which any peer
+ * can bring about.  Sessions ask by themselves whether the other side is there;
+ * the kernel ends connections to hosts that are gone.
+ */
+#define NET_KEEPALIVE_IDLE_S     5      /* then a probe a second, three of them */
+#define NET_UNACKED_MS           5000   /* sent and not acknowledged for so long */
 #define NET_HANDSHAKE_IVL_MS     3000
 #define NET_CONNECT_TIMEOUT_MS   2000   /* the kernel's own is minutes when packets vanish */
 #define NET_RECONNECT_IVL_MS     100

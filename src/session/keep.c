@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
@@ -12,6 +14,7 @@
 struct keeper {
     pthread_t thread;
     void *worker, *control;
+    _Atomic bool stop;          /* goes by what is queued; nothing else is read by it: relaxed */
 };
 
 static void *run(void *opaque)
@@ -22,7 +25,7 @@ static void *run(void *opaque)
         int n = zmq_recv(keeper->worker, &chore, sizeof chore, 0);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n != sizeof chore)
+        if (n != sizeof chore || atomic_load_explicit(&keeper->stop, memory_order_relaxed))
             break;      /* the word to stop, or the context is shut down */
         chore->work(chore);
         zmq_send(keeper->worker, &chore, sizeof chore, 0);
@@ -60,6 +63,7 @@ void keeper_stop(struct keeper **keeperp)
     struct keeper *keeper = steal(keeperp);
     if (!keeper)
         return;
+    atomic_store_explicit(&keeper->stop, true, memory_order_relaxed);
     zmq_send(keeper->control, "", 0, 0);
     pthread_join(keeper->thread, NULL);
     net_close(&keeper->control);

@@ -26,7 +26,7 @@ struct chore {
 
 /* `endpoint`: inproc, one for each keeper. */
 int keeper_start(const struct net *net, const char *endpoint, struct keeper **keeper, struct df_error *err);
-/* Ends the thread.  Chores that are under way are lost. */
+/* Ends the thread when the chore that it is at is done.  Those that are queued are lost. */
 void keeper_stop(struct keeper **keeper);
 void *keeper_socket(struct keeper *keeper);
 void keeper_send(struct keeper *keeper, struct chore *chore);
