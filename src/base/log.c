@@ -39,6 +39,10 @@ void log_line(enum log_level level, const char *format, ...)
     va_end(ap);
     if ((size_t)n > sizeof line - 2)
         n = sizeof line - 2;
+    /* Names that others chose may be quoted in it: a message stays one line. */
+    for (char *c = line; c < line + n; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
     line[n++] = '\n';
     ssize_t ignored = write(STDERR_FILENO, line, (size_t)n);
     (void)ignored;

@@ -68,6 +68,8 @@ int net_socket(const struct net *net, int type, int hwm, int64_t max_bytes, void
 {
     void *socket = zmq_socket(net->context, type);
     uint64_t io = (uint64_t)io_of(type);
+    if (net->secure && max_bytes > 0)
+        max_bytes += NET_CURVE_BYTES;
     if (!socket)
         return error_errno(err, -errno, "cannot open a socket");
     int r = set_int(socket, ZMQ_LINGER, 0) | set_int(socket, ZMQ_IPV6, 1) |

@@ -32,6 +32,7 @@
 #define NET_CONNECT_TIMEOUT_MS   2000   /* the kernel's own is minutes when packets vanish */
 #define NET_RECONNECT_IVL_MS     100
 #define NET_RECONNECT_MAX_MS     2000
+#define NET_CURVE_BYTES          64     /* that encryption adds to a message, at most */
 /* Bytes that one data pipe may queue at each end, beside the kernel's buffers. */
 #define NET_QUEUE_BYTES          (1 << 20)
 
