@@ -70,12 +70,13 @@ libnet_la_SOURCES = \
 	src/net/monitor.c src/net/monitor.h src/net/handshake.c src/net/handshake.h \
 	src/net/zap.c src/net/zap.h src/net/connections.c src/net/connections.h \
 	src/net/refusals.c src/net/refusals.h src/net/guard.c src/net/guard.h \
-	src/net/access.c src/net/access.h
+	src/net/access.c src/net/access.h src/net/ipc.c src/net/ipc.h
 
 noinst_LTLIBRARIES += libsession.la
 libsession_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS)
 libsession_la_SOURCES = \
 	src/backend/backend.c src/backend/backend.h src/backend/native.c \
+	src/backend/quota.c src/backend/quota.h \
 	src/session/session.h src/session/state.c src/session/state.h \
 	src/session/engine.c src/session/sessions.c src/session/report.c \
 	src/session/journal.c src/session/journal.h src/session/recover.c \
@@ -100,7 +101,8 @@ dirtyferryd_SOURCES = \
 	src/daemon/main.c src/daemon/admin.c src/daemon/admin.h \
 	src/daemon/options.c src/daemon/options.h \
 	src/daemon/orphans.c src/daemon/orphans.h src/daemon/statedir.c src/daemon/statedir.h \
-	src/daemon/privilege.c src/daemon/privilege.h src/daemon/ready.c src/daemon/ready.h
+	src/daemon/privilege.c src/daemon/privilege.h src/daemon/ready.c src/daemon/ready.h \
+	src/daemon/share.c src/daemon/share.h
 
 bin_PROGRAMS += dirtyferry
 dirtyferry_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(JANSSON_CFLAGS)

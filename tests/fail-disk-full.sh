@@ -14,7 +14,7 @@ at_exit()
 
 for name in a b; do
     mkdir "$dir/$name"
-    mount -t tmpfs -o size=32m tmpfs "$dir/$name" || skip "no tmpfs can be mounted"
+    mount -t tmpfs -o size=32m,mode=0700 tmpfs "$dir/$name" || skip "no tmpfs can be mounted"
 done
 
 full()      # NAME

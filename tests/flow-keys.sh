@@ -44,7 +44,6 @@ done
 # ---- a chunk that no encoding makes smaller: raw, a whole MiB
 pair raw 4G odd --granularity 512
 "$python" -c 'for i in range(0, 1 << 23, 7): print(i * 512, 512)' >"$dir/seventh"
-"$python" -c 'for i in range(0, 1 << 23, 3): print(i * 512, 512)' >>"$dir/seventh"
 mark a raw <"$dir/seventh"
 was=$(bits a raw odd)
 migrate raw --chunk-size 1M >"$dir/migrated"
@@ -87,16 +86,14 @@ session=$(prepared again)
 for name in a b; do
     stop $name KILL
 done
-ports=("${control[@]%,*}")
-keyed a --control "${ports[0]}"
-keyed b --control "${ports[1]}"
+keyed a --control "${control[a]%,*}"
+keyed b --control "${control[b]%,*}"
 pivot "$session"
 b wait "$session" >"$dir/wait.out"
 expect "bits after the restart" "$(flags b again daily count busy)" "count=1048576 busy=false"
 
 # ---- one that was prepared without keys belongs to nobody
 pair plain 1G daily
-finish_name=b
 stop a
 stop b
 unset DIRTYFERRY_KEY

@@ -4,11 +4,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/log.h"
 
 int files_pwrite(int fd, const void *bytes, size_t nbytes, off_t offset)
 {
@@ -36,15 +39,113 @@ int files_sync_directory(int fd)
     return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
 }
 
-int files_open_directory(const char *parent, const char *name, int *dirfd, struct df_error *err)
+#define PATH_ROOM (PATH_MAX + NAME_MAX + 2)
+
+/* --------------------------------------------------------------- whose is it */
+
+static const char *kind(mode_t mode)
 {
+    switch (mode & S_IFMT) {
+    case S_IFLNK: return "a symbolic link";
+    case S_IFDIR: return "a directory";
+    case S_IFREG: return "a file";
+    case S_IFSOCK: return "a socket";
+    default: return "a pipe or a device";
+    }
+}
+
+static int judge(const struct stat *st, mode_t type, const char *path, struct df_error *err)
+{
+    if ((st->st_mode & S_IFMT) != type)
+        return error_set(err, -EPROTO, "cannot open '%s': it is %s, not %s: move it away", path, kind(st->st_mode), kind(type));
+    if (st->st_uid != geteuid())
+        return error_set(err, -EPERM, "cannot open '%s': it belongs to uid %u and this program runs as uid %u: give it to that user by chown, or choose another",
+                         path, (unsigned)st->st_uid, (unsigned)geteuid());
+    if (type == S_IFREG && st->st_nlink > 1)
+        return error_set(err, -EPERM, "cannot open '%s': it has %lu names (hard links), so others may reach it: copy it, and put the copy in its place",
+                         path, (unsigned long)st->st_nlink);
+    if (st->st_mode & (S_IWGRP | S_IWOTH))
+        return error_set(err, -EPERM, "cannot open '%s': it can be written by others (mode %04o): if you trust what is in it, 'chmod go-w' it",
+                         path, (unsigned)(st->st_mode & 07777));
+    return 0;
+}
+
+int files_check_directory(int fd, const char *path, struct df_error *err)
+{
+    struct stat st;
+    return fstat(fd, &st) < 0 ? error_errno(err, -errno, "cannot look at '%s'", path) : judge(&st, S_IFDIR, path, err);
+}
+
+int files_limit_mode(int fd, const char *path, mode_t mode, struct df_error *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return error_errno(err, -errno, "cannot look at '%s'", path);
+    mode_t now = st.st_mode & 07777;
+    if (!(now & ~mode))
+        return 0;
+    if (fchmod(fd, now & mode) < 0)
+        return error_errno(err, -errno, "cannot give '%s' the mode %04o", path, (unsigned)(now & mode));
+    if (now & 077 & ~mode)
+        log_warning("'%s' was open to others (mode %04o): it has mode %04o now", path, (unsigned)now, (unsigned)(now & mode));
+    return 0;
+}
+
+/* Opening has failed, or the file is not what it should be: the second says more than the first. */
+static int open_private(int dirfd, const char *name, int flags, mode_t mode, const char *path, int *out, struct df_error *err)
+{
+    mode_t type = flags & O_DIRECTORY ? S_IFDIR : S_IFREG;
+    struct stat st;
+    /* O_NONBLOCK: a pipe must not keep us waiting. */
+    CLEANUP(cleanup_fd) int fd = openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, mode);
+    int r = fd < 0 ? -errno : 0;
+    if ((fd < 0 ? fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) : fstat(fd, &st)) == 0) {
+        int judged = judge(&st, type, path, err);
+        if (judged < 0)
+            return judged;
+    }
+    if (r < 0)
+        return error_errno(err, r, "cannot open '%s'", path);
+    r = files_limit_mode(fd, path, mode, err);
+    if (!r)
+        *out = steal_fd(&fd);
+    return r;
+}
+
+int files_open(int dirfd, const char *place, const char *name, int flags, int *fd, struct df_error *err)
+{
+    char path[PATH_ROOM];
+    snprintf(path, sizeof path, "%s/%s", place, name);
+    return open_private(dirfd, name, flags, 0600, path, fd, err);
+}
+
+int files_open_directory(const char *parent, const char *name, mode_t mode, int *dirfd, struct df_error *err)
+{
+    char path[PATH_ROOM];
     CLEANUP(cleanup_fd) int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return error_errno(err, -errno, "cannot open the state directory '%s'", parent);
     if (mkdirat(fd, name, 0700) < 0 && errno != EEXIST)
         return error_errno(err, -errno, "cannot make '%s/%s'", parent, name);
-    *dirfd = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    return *dirfd < 0 ? error_errno(err, -errno, "cannot open '%s/%s'", parent, name) : 0;
+    snprintf(path, sizeof path, "%s/%s", parent, name);
+    return open_private(fd, name, O_RDONLY | O_DIRECTORY, mode, path, dirfd, err);
+}
+
+int files_look(int dirfd, const char *name)
+{
+    struct stat st;
+    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    return S_ISREG(st.st_mode) && st.st_uid == geteuid() ? 1 : -EPROTO;
+}
+
+void files_remove(int dirfd, const char *name)
+{
+    int r = files_look(dirfd, name);
+    if (r == -EPROTO)
+        log_warning("'%s' is not a file of this program: it stays", name);
+    else if (r > 0)
+        unlinkat(dirfd, name, 0);
 }
 
 int files_list(int dirfd, int (*each)(void *opaque, const char *name), void *opaque)

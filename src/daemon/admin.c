@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/quota.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/uuid.h"
@@ -111,9 +112,16 @@ static int bitmap_add(const char *state_dir, const node *root, struct out *out, 
 {
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
     unsigned flags = (node_bool(root, "disabled") ? DF_BITMAP_DISABLED : 0) | (node_bool(root, "persistent") ? DF_BITMAP_PERSISTENT : 0);
+    uint64_t granularity = node_u64(root, "granularity", DF_GRANULARITY_DEFAULT);
     (void)out;
     int r = df_disk_open(state_dir, disk_name(root), &disk, err);
-    return r < 0 ? r : df_bitmap_add(disk, bitmap_name(root), node_u64(root, "granularity", DF_GRANULARITY_DEFAULT), flags, err);
+    if (!r)
+        r = quota_enter(state_dir, "the bitmap", quota_bitmap_bytes(df_disk_size(disk), granularity), err);
+    if (r < 0)
+        return r;
+    r = df_bitmap_add(disk, bitmap_name(root), granularity, flags, err);
+    quota_leave();
+    return r;
 }
 
 static int on_bitmap(const char *state_dir, const node *root, struct df_error *err,

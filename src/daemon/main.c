@@ -22,6 +22,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
+#include "backend/quota.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -48,14 +49,26 @@ struct daemon {
     int signals;
 };
 
+#define DESCRIPTORS_MIN 512u
+#define DESCRIPTORS_MAX 65536u
+
 /* libzmq aborts the process when it cannot get a descriptor: get as many as we may, before. */
-static void raise_descriptors(void)
+static int raise_descriptors(struct df_error *err)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return error_errno(err, -errno, "cannot ask how many files may be open");
+    rlim_t wanted = limit.rlim_max < DESCRIPTORS_MAX ? limit.rlim_max : DESCRIPTORS_MAX;
+    if (limit.rlim_cur < wanted) {
+        limit.rlim_cur = wanted;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+            return error_errno(err, -errno, "cannot raise the number of files that may be open to %llu", (unsigned long long)wanted);
     }
+    if (limit.rlim_cur < DESCRIPTORS_MIN)
+        return error_set(err, -EMFILE, "%llu files may be open, and %u are needed: raise the limit by 'ulimit -n' or LimitNOFILE=",
+                         (unsigned long long)limit.rlim_cur, DESCRIPTORS_MIN);
+    log_info("%llu files may be open", (unsigned long long)limit.rlim_cur);
+    return 0;
 }
 
 /* From here on nobody gets in without being looked at. */
@@ -114,11 +127,11 @@ static int start(struct daemon *d, struct df_error *err)
     if (!engine)
         return error_errno(err, -ENOMEM, "cannot start");
     engine->sessions_dir = -1;
-    int r = statedir_open(&d->state, d->options.state_dir, err);
+    int r = statedir_open(&d->state, d->options.state_dir, d->options.writer_group, err);
     if (!r)
         r = privilege_drop(d->state.path, err);
     if (!r)
-        r = files_open_directory(d->state.path, "sessions", &engine->sessions_dir, err);
+        r = files_open_directory(d->state.path, "sessions", 0700, &engine->sessions_dir, err);
     if (!r)
         r = start_net(d, err);
     if (r < 0)
@@ -256,10 +269,12 @@ int main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     d.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    raise_descriptors();
+    quota_set_limit(d.options.max_bitmap_bytes);
     keep_heap();
     umask(077);
-    int r = start(&d, &err);
+    int r = raise_descriptors(&err);
+    if (!r)
+        r = start(&d, &err);
     if (!r)
         r = ready_tell(d.control, d.data, d.events, &err);
     if (!r)

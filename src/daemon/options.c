@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/size.h"
 
 static const char usage[] =
     "Usage: dirtyferryd --state-dir DIR [OPTION]...\n"
@@ -24,6 +25,9 @@ static const char usage[] =
     "                         with --key.  Changes take effect at once\n"
     "  --insecure             listen without keys where other hosts reach it: anybody\n"
     "                         there can use this daemon\n"
+    "  --writer-group GROUP   programs of this group may record writes; they see neither\n"
+    "                         sessions nor dumps\n"
+    "  --max-bitmap-bytes SIZE  what all bitmaps together may take; K M G T P\n"
     "  --verbose              log more\n"
     "  --help, --version\n"
     "\n"
@@ -51,6 +55,7 @@ static int check(const struct options *o, const char *argument)
 
 int options_parse(int argc, char **argv, struct options *o)
 {
+    struct df_error err;
     *o = (struct options){ .control = "tcp://127.0.0.1:7440", .data = "tcp://127.0.0.1:7441", .events = "tcp://127.0.0.1:7442" };
     static const struct option longs[] = {
         { "state-dir", required_argument, NULL, 's' }, { "control", required_argument, NULL, 'c' },
@@ -58,6 +63,7 @@ int options_parse(int argc, char **argv, struct options *o)
         { "advertise-data", required_argument, NULL, 'a' },
         { "key", required_argument, NULL, 'k' },       { "allow", required_argument, NULL, 'l' },
         { "insecure", no_argument, NULL, 'i' },
+        { "writer-group", required_argument, NULL, 'g' }, { "max-bitmap-bytes", required_argument, NULL, 'm' },
         { "verbose", no_argument, NULL, 'v' },         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },         { 0 }
     };
@@ -71,6 +77,13 @@ int options_parse(int argc, char **argv, struct options *o)
         case 'k': o->key = optarg; break;
         case 'l': o->allow = optarg; break;
         case 'i': o->insecure = true; break;
+        case 'g': o->writer_group = optarg; break;
+        case 'm':
+            if (size_parse(optarg, "--max-bitmap-bytes", &o->max_bitmap_bytes, &err) < 0) {
+                fprintf(stderr, "dirtyferryd: %s\n", err.message);
+                return -EINVAL;
+            }
+            break;
         case 'v': log_set_level(LOG_LEVEL_DEBUG); break;
         case 'h': fputs(usage, stdout); exit(0);
         case 'V': puts("dirtyferryd " PACKAGE_VERSION); exit(0);

@@ -17,7 +17,7 @@
 #define RELOAD_MS 1000      /* inotify does not tell of a directory above that was replaced */
 
 struct guard {
-    const struct net *net;
+    struct net *net;
     struct allow *allow;                /* NULL: no keys */
     struct refusals refusals;
     struct connections *connections;
@@ -197,7 +197,7 @@ static int open_sockets(struct guard *guard, struct df_error *err)
     return r;
 }
 
-int guard_start(const struct net *net, struct allow **allow, struct guard **out, struct df_error *err)
+int guard_start(struct net *net, struct allow **allow, struct guard **out, struct df_error *err)
 {
     struct guard *guard = calloc(1, sizeof *guard);
     if (!guard)

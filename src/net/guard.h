@@ -47,7 +47,7 @@ struct caller {
 struct guard;
 
 /* allow: NULL without keys; else it is the guard's from now on, also when this fails. */
-int guard_start(const struct net *net, struct allow **allow, struct guard **guard, struct df_error *err);
+int guard_start(struct net *net, struct allow **allow, struct guard **guard, struct df_error *err);
 /* After its sockets are closed. */
 void guard_stop(struct guard **guard);
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/cleanup.h"
+#include "net/ipc.h"
 
 /* libzmq's number of it is among the drafts: Debian's takes it, and without it a domain without a handler is open to all. */
 #define ZAP_ENFORCE_DOMAIN 93
@@ -54,6 +55,10 @@ void net_stop(struct net *net)
     if (net->context) {
         zmq_ctx_shutdown(net->context);
         zmq_ctx_term(net->context);
+    }
+    while (net->nipc) {
+        net->nipc--;
+        ipc_release(net->ipc[net->nipc].path, &net->ipc[net->nipc].lock);
     }
     keys_forget(&net->keys);
     net->context = NULL;
@@ -129,13 +134,27 @@ static int serve_curve(const struct net *net, void *socket, const char *domain, 
     return r < 0 ? error_errno(err, -errno, "cannot protect a socket by keys") : 0;
 }
 
-int net_listen(const struct net *net, void *socket, const char *domain, const char *endpoint, char bound[256], struct df_error *err)
+static int claim_path(struct net *net, const char *endpoint, struct df_error *err)
+{
+    if (strncmp(endpoint, "ipc://", 6))
+        return 0;
+    if (net->nipc == NET_IPC)
+        return error_set(err, -ENOSPC, "cannot listen on '%s': one process has no more than %u ipc sockets", endpoint, NET_IPC);
+    int r = ipc_claim(endpoint + 6, &net->ipc[net->nipc].lock, err);
+    if (!r)
+        snprintf(net->ipc[net->nipc++].path, sizeof net->ipc->path, "%s", endpoint + 6);
+    return r;
+}
+
+int net_listen(struct net *net, void *socket, const char *domain, const char *endpoint, char bound[256], struct df_error *err)
 {
     int r = net_check_endpoint(endpoint, "endpoint", err);
     if (!r)
         r = check_exposure(net, endpoint, err);
     if (!r && net->secure)
         r = serve_curve(net, socket, domain, err);
+    if (!r)
+        r = claim_path(net, endpoint, err);
     if (r < 0)
         return r;
     if (zmq_bind(socket, endpoint) < 0)

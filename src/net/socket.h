@@ -36,12 +36,19 @@
 /* Bytes that one data pipe may queue at each end, beside the kernel's buffers. */
 #define NET_QUEUE_BYTES          (1 << 20)
 
-/* This process on the bus.  Filled by net_start(), read by all threads. */
+#define NET_IPC 3       /* sockets on ipc that one process may have */
+
+/* This process on the bus.  Filled by net_start() and net_listen() before there are threads, read by all of them. */
 struct net {
     void *context;
     bool secure;            /* it has keys: nothing goes in or out in the clear */
     bool insecure;          /* in the clear, also where strangers may reach it; asked for by --insecure */
     struct key_pair keys;
+    struct {
+        char path[108];
+        int lock;
+    } ipc[NET_IPC];         /* claimed (ipc.h) */
+    unsigned nipc;
 };
 
 /* Where a daemon listens, and its public key; "" where it has none. */
@@ -52,7 +59,7 @@ struct net_address {
 
 /* keys: NULL for none.  -ENOTSUP: this libzmq has no CURVE, or cannot be made to fail closed. */
 int net_start(struct net *net, const struct key_pair *keys, struct df_error *err);
-/* Shut down, then wait until every socket is closed. */
+/* Shut down, wait until every socket is closed, let go of ipc paths. */
 void net_stop(struct net *net);
 
 /* hwm: messages a pipe; max_bytes: of one message.  For inproc only the queue length counts. */
@@ -69,9 +76,10 @@ int net_connect_inproc(void *socket, const char *endpoint, struct df_error *err)
 /*
  * tcp or ipc.  With keys the socket is a CURVE server in that ZAP domain, for
  * which a handler (guard.h) must be there: without one nobody gets in.  Without
- * keys only loopback and ipc are accepted, unless net->insecure.
+ * keys only loopback and ipc are accepted, unless net->insecure.  A path of ipc
+ * is claimed first, so that nobody else's socket is replaced.
  */
-int net_listen(const struct net *net, void *socket, const char *domain, const char *endpoint, char bound[256], struct df_error *err);
+int net_listen(struct net *net, void *socket, const char *domain, const char *endpoint, char bound[256], struct df_error *err);
 /* Both sides have keys, or neither. */
 int net_connect(const struct net *net, void *socket, const struct net_address *address, struct df_error *err);
 

@@ -124,12 +124,17 @@ static int write_blocks(int fd, const struct still *still, struct df_error *err)
     return r;
 }
 
-/* Whole under its name, or not there: written aside, synced, renamed, and the directory synced. */
+/*
+ * Whole under its name, or not there: written aside, synced, renamed, and the
+ * directory synced.  What has the name and is no file of ours is not replaced.
+ */
 int still_write(const struct still *still, int dirfd, const char *name, struct df_error *err)
 {
     char fresh[80];
+    if (files_look(dirfd, name) == -EPROTO)
+        return error_set(err, -EPROTO, "cannot write the dump of session %s: '%s' in STATE/dumps is not a file of this daemon: move it away", still->header.session, name);
     snprintf(fresh, sizeof fresh, "%s.new", name);
-    unlinkat(dirfd, fresh, 0);
+    files_remove(dirfd, fresh);
     CLEANUP(cleanup_fd) int fd = openat(dirfd, fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_errno(err, -errno, "cannot write the dump of session %s", still->header.session);

@@ -289,12 +289,13 @@ static int take_file(void *opaque, const char *name)
     char aside[300];
     if (!is_journal(name))
         return 0;
-    j.fd = openat(reading->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (j.fd < 0)
-        return errno == ENOENT || errno == ELOOP ? 0 : error_errno(reading->err, -errno, "cannot open the journal '%s'", name);
-    if (read_newest(&j, &entry, &err) == 0)
+    j.fd = -1;
+    int r = files_open(reading->dirfd, "STATE/sessions", name, O_RDWR, &j.fd, &err);
+    if (r < 0 && r != -EPROTO)
+        return r == -ENOENT ? 0 : error_set(reading->err, r, "%s", err.message);
+    if (!r && read_newest(&j, &entry, &err) == 0)
         return reading->each(reading->opaque, &j, entry->root);
-    close(j.fd);
+    cleanup_fd(&j.fd);
     snprintf(aside, sizeof aside, "%s.damaged", name);
     renameat(reading->dirfd, name, reading->dirfd, aside);
     log_error("the journal '%s' cannot be read: %s; it is put aside as '%s', and its session's bitmaps are settled without it", name, err.message, aside);

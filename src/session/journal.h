@@ -56,8 +56,9 @@ void journal_remove(struct session *session);
 
 /*
  * Call `each` for every readable journal with its newest entry, whose fields
- * are checked; *journal is then the callee's.  Unreadable ones are logged and
- * put aside under the name NAME.damaged.
+ * are checked; *journal is then the callee's.  Unreadable ones, and links, are
+ * logged and put aside under the name NAME.damaged.  One that is not private
+ * (base/files.h) is an error: it may be whole, and somebody has to look.
  */
 typedef int journal_entry(void *opaque, struct journal *journal, const node *entry);
 int journal_each(int dirfd, journal_entry *each, void *opaque, struct df_error *err);

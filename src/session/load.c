@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/quota.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -57,6 +58,20 @@ static int add_bitmap(struct session *s, struct session_bitmap *b, const struct 
     return target_add(s, b, d->granularity, flags, err);
 }
 
+static int add_bitmaps(struct session *s, const struct dump_header *h, struct df_error *err)
+{
+    uint64_t nbytes = 0;
+    for (unsigned i = 0; i < s->nbitmaps; i++)
+        nbytes += quota_intake_bytes(h->bitmaps[i].size, h->bitmaps[i].granularity, s->chunk_bytes);
+    int r = quota_enter(s->engine->state_dir, "the dump", nbytes, err);
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; !r && i < s->nbitmaps; i++)
+        r = add_bitmap(s, &s->bitmaps[i], &h->bitmaps[i], err);
+    quota_leave();
+    return r;
+}
+
 /* A session for a bitmap that comes alone. */
 static int begin_bitmap(struct engine *engine, const struct dump_header *h, struct session **out, struct df_error *err)
 {
@@ -67,8 +82,7 @@ static int begin_bitmap(struct engine *engine, const struct dump_header *h, stru
     s->chunk_bytes = h->chunk_bytes;
     s->epoch = 1;
     s->is_load = true;
-    for (unsigned i = 0; !r && i < s->nbitmaps; i++)
-        r = add_bitmap(s, &s->bitmaps[i], &h->bitmaps[i], err);
+    r = add_bitmaps(s, h, err);
     if (!r)
         r = session_try(s, EVENT_START, err);
     if (r < 0) {

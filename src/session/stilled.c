@@ -23,7 +23,7 @@
 
 int dump_open_dir(const char *state_dir, int *dirfd, struct df_error *err)
 {
-    return files_open_directory(state_dir, "dumps", dirfd, err);
+    return files_open_directory(state_dir, "dumps", 0700, dirfd, err);
 }
 
 static void file_name(const struct session *s, char name[64])
@@ -45,7 +45,7 @@ void dump_remove(struct session *s)
     s->dump_epoch = 0;
     file_name(s, name);
     if (dump_open_dir(s->engine->state_dir, &dirfd, NULL) == 0)
-        unlinkat(dirfd, name, 0);
+        files_remove(dirfd, name);
 }
 
 struct cleaning {
@@ -65,7 +65,7 @@ static int clean_up(void *opaque, const char *name)
     char uuid[UUID_TEXT_BYTES];
     const struct session *s = session_file(name, ".dump", uuid) ? session_find(c->engine, uuid, ROLE_SOURCE) : NULL;
     if (half || (s && state_is_end(s->state)))
-        unlinkat(c->dirfd, name, 0);
+        files_remove(c->dirfd, name);
     return 0;
 }
 

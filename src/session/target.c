@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/quota.h"
 #include "base/clock.h"
 #include "base/error.h"
 
@@ -34,6 +35,20 @@ static int accept_bitmap(struct session *s, struct session_bitmap *b, const node
     if (own != size)
         return error_set(err, -EINVAL, "disk '%s' has %" PRIu64 " bytes on the target and %" PRIu64 " on the source: the sizes must be equal", b->disk, own, size);
     return target_add(s, b, node_u64(item, "granularity", 0), flags, err);
+}
+
+static int accept_bitmaps(struct session *s, const node *items, struct df_error *err)
+{
+    uint64_t nbytes = 0;
+    for (unsigned i = 0; i < s->nbitmaps; i++)
+        nbytes += quota_intake_bytes(node_u64(&items[i], "size", 0), node_u64(&items[i], "granularity", 0), s->chunk_bytes);
+    int r = quota_enter(s->engine->state_dir, "the session", nbytes, err);
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; !r && i < s->nbitmaps; i++)
+        r = accept_bitmap(s, &s->bitmaps[i], &items[i], err);
+    quota_leave();
+    return r;
 }
 
 /* Only what this side made: when a bitmap is moved onto itself, the one that is there is the source's. */
@@ -103,9 +118,8 @@ void target_offer(struct engine *engine, struct request *request)
         memcpy(s->owner, request->caller.key, sizeof s->owner);
         s->chunk_bytes = (uint32_t)node_u64(root, "chunk_size", 0);
         s->epoch = 1;
+        r = accept_bitmaps(s, items, &err);
     }
-    for (size_t i = 0; !r && i < n; i++)
-        r = accept_bitmap(s, &s->bitmaps[i], &items[i], &err);
     if (!r)
         r = session_try(s, EVENT_START, &err);
     if (r < 0) {
