@@ -15,7 +15,7 @@ tests_proto_dump_LDADD = $(ENGINE_LIBS)
 if HAVE_CHECK
 WIRE_TESTS = tests/unit-wire-scan tests/unit-wire-schema tests/unit-wire-frame tests/unit-wire-vectors tests/unit-wire-dump \
 	tests/unit-wire-dump-hostile tests/unit-net tests/unit-net-calls tests/unit-state \
-	tests/unit-keys tests/unit-allow tests/unit-ipc tests/unit-quota
+	tests/unit-keys tests/unit-allow tests/unit-ipc tests/unit-quota tests/unit-access
 check_PROGRAMS += $(WIRE_TESTS)
 TESTS += $(WIRE_TESTS)
 
@@ -70,6 +70,10 @@ tests_unit_ipc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=flock
 tests_unit_quota_SOURCES = tests/unit-quota.c tests/unit.h
 tests_unit_quota_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_quota_LDADD = $(ENGINE_LIBS) $(CHECK_LIBS)
+
+tests_unit_access_SOURCES = tests/unit-access.c tests/unit.h
+tests_unit_access_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_access_LDADD = $(tests_unit_net_LDADD)
 
 tests_unit_state_SOURCES = tests/unit-state.c tests/unit.h
 tests_unit_state_CFLAGS = $(WIRE_CFLAGS)

@@ -38,9 +38,16 @@ static const struct {
     { "lease", WORKER },
 };
 
+#define NTYPES (sizeof table / sizeof *table)
+
+const char *access_type(size_t index)
+{
+    return index < NTYPES ? table[index].type : NULL;
+}
+
 static unsigned roles_for(const char *type)
 {
-    for (unsigned i = 0; i < sizeof table / sizeof *table; i++)
+    for (unsigned i = 0; i < NTYPES; i++)
         if (!strcmp(table[i].type, type))
             return table[i].roles;
     return 0;

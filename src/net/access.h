@@ -7,6 +7,8 @@
 
 /* -EACCES with a sentence, or 0.  A request that the table does not have is refused to everybody who came with a key. */
 int access_check(const struct caller *caller, const char *type, struct df_error *err);
+/* The types that the table has, 0 and up; NULL behind the last. */
+const char *access_type(size_t index);
 
 /* Does it look at disks or bitmaps, which may take time, and change nothing? */
 bool access_looks(const char *type);
