@@ -12,52 +12,6 @@ static void *raw_socket(int type)
     return s;
 }
 
-static void send_part(void *s, const void *bytes, size_t n, bool more)
-{
-    ck_assert_int_eq(zmq_send(s, bytes, n, more ? ZMQ_SNDMORE : 0), (int)n);
-}
-
-static size_t a_request(uint8_t *bytes, const char *type, uint64_t id)
-{
-    struct out out;
-    const uint8_t *at;
-    size_t n;
-    message_begin(&out, type, id);
-    if (!strcmp(type, "disk-remove"))
-        out_text(&out, "disk", "d");
-    ck_assert(out_finish(&out, &at, &n));
-    memcpy(bytes, at, n);
-    out_destroy(&out);
-    return n;
-}
-
-static void send_request(void *s, const char *type, uint64_t id)
-{
-    uint8_t bytes[200];
-    size_t n = a_request(bytes, type, id);
-    send_part(s, "", 0, true);
-    send_part(s, bytes, n, false);
-}
-
-/* Type and id of the reply that arrives next; its error's code or 0. */
-static int expect_reply(void *s, const char *type, uint64_t id)
-{
-    struct message *m = NULL;
-    struct df_error err = { 0 };
-    char part[4096];
-    uint64_t got;
-    zmq_pollitem_t item = { s, 0, ZMQ_POLLIN, 0 };
-    ck_assert_int_eq(zmq_poll(&item, 1, 20000), 1);
-    ck_assert_int_eq(zmq_recv(s, part, sizeof part, 0), 0);
-    int n = zmq_recv(s, part, sizeof part, 0);
-    OK(message_decode(part, (size_t)n, MESSAGE_REPLY, &m, &got, &unit_err));
-    ck_assert_str_eq(m->type->name, type);
-    ck_assert_uint_eq(got, id);
-    int code = message_get_error(m, &err);
-    message_free(&m);
-    return code;
-}
-
 /* -------------------------------------------------------------- server */
 
 START_TEST(changes_are_replayed)
