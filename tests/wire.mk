@@ -15,7 +15,8 @@ tests_proto_dump_LDADD = $(ENGINE_LIBS)
 if HAVE_CHECK
 WIRE_TESTS = tests/unit-wire-scan tests/unit-wire-schema tests/unit-wire-frame tests/unit-wire-vectors tests/unit-wire-dump \
 	tests/unit-wire-dump-hostile tests/unit-net tests/unit-net-calls tests/unit-state \
-	tests/unit-keys tests/unit-allow tests/unit-ipc tests/unit-quota tests/unit-access tests/unit-guard
+	tests/unit-keys tests/unit-allow tests/unit-ipc tests/unit-quota tests/unit-access tests/unit-guard \
+	tests/unit-connections tests/unit-refusals
 check_PROGRAMS += $(WIRE_TESTS)
 TESTS += $(WIRE_TESTS)
 
@@ -78,6 +79,15 @@ tests_unit_access_LDADD = $(tests_unit_net_LDADD)
 tests_unit_guard_SOURCES = tests/unit-guard.c tests/unit-guard.h tests/unit-keys.h tests/unit-net.h tests/unit.h
 tests_unit_guard_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_guard_LDADD = $(tests_unit_net_LDADD)
+
+tests_unit_connections_SOURCES = tests/unit-connections.c tests/unit-keys.h tests/unit.h
+tests_unit_connections_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_connections_LDADD = $(tests_unit_net_LDADD)
+
+tests_unit_refusals_SOURCES = tests/unit-refusals.c tests/unit.h
+tests_unit_refusals_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_refusals_LDADD = $(tests_unit_net_LDADD)
+tests_unit_refusals_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime
 
 tests_unit_state_SOURCES = tests/unit-state.c tests/unit.h
 tests_unit_state_CFLAGS = $(WIRE_CFLAGS)
