@@ -16,7 +16,7 @@ if HAVE_CHECK
 WIRE_TESTS = tests/unit-wire-scan tests/unit-wire-schema tests/unit-wire-frame tests/unit-wire-vectors tests/unit-wire-dump \
 	tests/unit-wire-dump-hostile tests/unit-net tests/unit-net-calls tests/unit-state \
 	tests/unit-keys tests/unit-allow tests/unit-ipc tests/unit-quota tests/unit-access tests/unit-guard \
-	tests/unit-connections tests/unit-refusals
+	tests/unit-connections tests/unit-refusals tests/unit-clear
 check_PROGRAMS += $(WIRE_TESTS)
 TESTS += $(WIRE_TESTS)
 
@@ -88,6 +88,10 @@ tests_unit_refusals_SOURCES = tests/unit-refusals.c tests/unit.h
 tests_unit_refusals_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_refusals_LDADD = $(tests_unit_net_LDADD)
 tests_unit_refusals_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime
+
+tests_unit_clear_SOURCES = tests/unit-clear.c tests/unit-guard.h tests/unit-keys.h tests/unit-net.h tests/unit.h
+tests_unit_clear_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_clear_LDADD = $(tests_unit_net_LDADD)
 
 tests_unit_state_SOURCES = tests/unit-state.c tests/unit.h
 tests_unit_state_CFLAGS = $(WIRE_CFLAGS)

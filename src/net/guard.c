@@ -244,9 +244,15 @@ static const char *property(zmq_msg_t *msg, const char *name)
     return text ? text : "";
 }
 
+/* In the clear it is what the other side says about itself. */
+static const char *key_of(const struct guard *guard, zmq_msg_t *msg)
+{
+    return guard->allow ? property(msg, "User-Id") : "";
+}
+
 void guard_heard(struct guard *guard, zmq_msg_t *msg)
 {
-    connections_heard(guard->connections, zmq_msg_get(msg, ZMQ_SRCFD), property(msg, "User-Id"));
+    connections_heard(guard->connections, zmq_msg_get(msg, ZMQ_SRCFD), key_of(guard, msg));
 }
 
 void guard_trusted(struct caller *caller)
@@ -259,7 +265,7 @@ void guard_caller(struct guard *guard, zmq_msg_t *msg, struct caller *caller)
 {
     *caller = (struct caller){ .roles = guard->allow ? 0 : KEY_ALL };
     set_address(caller, property(msg, "Peer-Address"));
-    snprintf(caller->key, sizeof caller->key, "%s", property(msg, "User-Id"));
+    snprintf(caller->key, sizeof caller->key, "%s", key_of(guard, msg));
     if (guard->allow && caller->key[0])
         caller->roles = roles_of(guard, caller->key, caller->name);
 }
@@ -280,5 +286,5 @@ void guard_refused(struct guard *guard, const struct caller *caller, const char 
 
 bool guard_is_from(const struct guard *guard, zmq_msg_t *msg, const char *key)
 {
-    return !guard->allow || (key[0] && !strcmp(property(msg, "User-Id"), key));
+    return !guard->allow || (key[0] && !strcmp(key_of(guard, msg), key));
 }
