@@ -172,6 +172,37 @@ START_TEST(removed_key_is_cut)
 }
 END_TEST
 
+/* Both subscribe to the same, of which libzmq needs to say only the first; the guard must know both. */
+START_TEST(subscribers_are_told_apart)
+{
+    char bound[256], byte;
+    void *xpub;
+    serve(_i);
+    OK(events_listen(&net, guard, an_endpoint(_i, "events"), bound, &xpub, &unit_err));
+    zmq_pollitem_t subscriptions = { xpub, 0, ZMQ_POLLIN, 0 };
+    struct visitor stays = visit_as(ZMQ_XSUB, &who_keys[OPERATOR], bound, daemon_keys.public_key);
+    ck_assert_int_eq(next_event(&stays), ZMQ_EVENT_HANDSHAKE_SUCCEEDED);
+    settle();
+    struct visitor gone = visit_as(ZMQ_SUB, &who_keys[MONITOR], bound, daemon_keys.public_key);
+    ck_assert_int_eq(next_event(&gone), ZMQ_EVENT_HANDSHAKE_SUCCEEDED);
+    ck_assert_int_eq(zmq_poll(&subscriptions, 1, 20000), 1);
+    events_take(xpub, guard);
+    send_part(stays.socket, "\1", 1, false);
+    ck_assert_int_eq(zmq_poll(&subscriptions, 1, 20000), 1);
+    events_take(xpub, guard);
+    forbid_who(MONITOR);
+    ck_assert_int_eq(next_event(&gone), ZMQ_EVENT_DISCONNECTED);
+    send_part(xpub, "e", 1, false);
+    zmq_pollitem_t event = { stays.socket, 0, ZMQ_POLLIN, 0 };
+    ck_assert_int_eq(zmq_poll(&event, 1, 20000), 1);
+    ck_assert_int_eq(zmq_recv(stays.socket, &byte, 1, 0), 1);
+    ck_assert(nothing_happened(&stays));
+    leave(&stays);
+    leave(&gone);
+    net_close(&xpub);
+}
+END_TEST
+
 START_TEST(key_comes_back)
 {
     serve(_i);
@@ -378,6 +409,7 @@ static void add_cases(Suite *suite)
     tcase_add_test(tc, inproc_needs_no_key);
     tc = keyed_case(suite, "changes");
     tcase_add_loop_test(tc, removed_key_is_cut, 0, TRANSPORTS);
+    tcase_add_loop_test(tc, subscribers_are_told_apart, 0, TRANSPORTS);
     tcase_add_loop_test(tc, key_comes_back, 0, TRANSPORTS);
     tcase_add_loop_test(tc, lost_role_is_denied, 0, TRANSPORTS);
     tcase_add_loop_test(tc, directory_that_goes_lets_nobody_in, 0, TRANSPORTS);

@@ -23,8 +23,10 @@ int events_listen(const struct net *net, struct guard *guard, const char *endpoi
     int r = net_socket(net, ZMQ_XPUB, 1000, EVENTS_INCOMING_BYTES, socket, err);
     if (r < 0)
         return r;
-    int hwm = EVENTS_INCOMING, buffer = EVENTS_BUFFER_BYTES;
-    if (zmq_setsockopt(*socket, ZMQ_RCVHWM, &hwm, sizeof hwm) < 0 || zmq_setsockopt(*socket, ZMQ_RCVBUF, &buffer, sizeof buffer) < 0)
+    /* Verbose: else only the first subscription to each topic is seen, and one subscriber heard. */
+    int hwm = EVENTS_INCOMING, buffer = EVENTS_BUFFER_BYTES, all = 1;
+    if (zmq_setsockopt(*socket, ZMQ_RCVHWM, &hwm, sizeof hwm) < 0 || zmq_setsockopt(*socket, ZMQ_RCVBUF, &buffer, sizeof buffer) < 0 ||
+        zmq_setsockopt(*socket, ZMQ_XPUB_VERBOSE, &all, sizeof all) < 0)
         return error_errno(err, -errno, "cannot set up the events socket");
     return guard_listen(guard, SERVICE_EVENTS, *socket, endpoint, bound, err);
 }
