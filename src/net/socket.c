@@ -210,7 +210,8 @@ int net_check_endpoint(const char *endpoint, const char *what, struct df_error *
     if (ok && !strncmp(endpoint, "tcp://", 6)) {
         char *end;
         long number = strtol(port + 1, &end, 10);
-        ok = port > endpoint + 6 && (!strcmp(port, ":*") || (port[1] && !*end && number >= 0 && number <= 65535));
+        /* libzmq takes "SOURCE;ADDRESS", and all that is looked at here would be the source. */
+        ok = port > endpoint + 6 && !strchr(endpoint, ';') && (!strcmp(port, ":*") || (port[1] && !*end && number >= 0 && number <= 65535));
     } else {
         ok = ok && !strncmp(endpoint, "ipc://", 6) && n > 6 && n < 6 + 108;
     }
