@@ -104,25 +104,32 @@ START_TEST(unknown_types_are_refused)
 }
 END_TEST
 
-static int owner_check(unsigned roles, const char *key, const char *owner)
+static int owner_check(unsigned roles, const char *type, const char *key, const char *owner)
 {
     struct caller caller = { .name = "host7", .roles = roles };
     snprintf(caller.key, sizeof caller.key, "%s", key);
     memset(&unit_err, 0, sizeof unit_err);
-    return access_check_owner(&caller, owner, "S", &unit_err);
+    return access_check_owner(&caller, type, owner, "S", &unit_err);
 }
 
 START_TEST(sessions_have_an_owner)
 {
-    ck_assert_int_eq(owner_check(P, "mine", "mine"), 0);
-    ck_assert_int_eq(owner_check(P, "mine", "another"), -EACCES);
+    ck_assert_int_eq(owner_check(P, "cancel", "mine", "mine"), 0);
+    ck_assert_int_eq(owner_check(P, "cancel", "mine", "another"), -EACCES);
     ck_assert_ptr_nonnull(strstr(unit_err.message, "session S"));
-    ck_assert_int_eq(owner_check(P, "mine", ""), -EACCES);      /* opened without keys */
-    ck_assert_int_eq(owner_check(P, "", ""), -EACCES);
-    ck_assert_int_eq(owner_check(0, "mine", "another"), -EACCES);
-    ck_assert_int_eq(owner_check(O, "mine", "another"), 0);
-    ck_assert_int_eq(owner_check(M, "mine", "another"), 0);
-    ck_assert_int_eq(owner_check(KEY_ALL, "", ""), 0);          /* no keys, or a thread of this process */
+    ck_assert_int_eq(owner_check(P, "wait", "mine", ""), -EACCES);      /* opened without keys */
+    ck_assert_int_eq(owner_check(P, "wait", "", ""), -EACCES);
+    ck_assert_int_eq(owner_check(0, "wait", "mine", "another"), -EACCES);
+    ck_assert_int_eq(owner_check(O, "cancel", "mine", "another"), 0);
+    ck_assert_int_eq(owner_check(M, "wait", "mine", "another"), 0);
+    ck_assert_int_eq(owner_check(SELF, "lease", "mine", "another"), 0);
+    ck_assert_int_eq(owner_check(KEY_ALL, "seal", "", ""), 0);          /* no keys, or a thread of this process */
+    /* A role that does not allow the request does not help a peer. */
+    ck_assert_int_eq(owner_check(P | M, "cancel", "mine", "another"), -EACCES);
+    ck_assert_int_eq(owner_check(P | M, "wait", "mine", "another"), 0);
+    ck_assert_int_eq(owner_check(P | O, "seal", "mine", "another"), -EACCES);
+    ck_assert_int_eq(owner_check(P | O, "seal", "mine", "mine"), 0);
+    ck_assert_int_eq(owner_check(SELF, "attempt", "mine", "another"), -EACCES);
 }
 END_TEST
 

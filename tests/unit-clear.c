@@ -28,7 +28,7 @@ START_TEST(local_endpoints)
 }
 END_TEST
 
-static int listen_at(const struct net *as, const char *endpoint)
+static int listen_at(struct net *as, const char *endpoint)
 {
     char bound[256];
     void *s;

@@ -313,32 +313,32 @@ START_TEST(replies_are_replayed_to_their_key)
 END_TEST
 
 /* The server answers him by itself: nobody else is shown his request. */
-static void is_turned_down(struct visitor *v, uint64_t id)
+static void is_turned_down(struct visitor *v, const char *type, uint64_t id)
 {
     zmq_pollitem_t items[2] = { { v->socket, 0, ZMQ_POLLIN, 0 }, { server_socket(server), 0, ZMQ_POLLIN, 0 } };
     while (!items[0].revents) {
         ck_assert_ptr_null(server_receive(server));
         ck_assert_int_gt(zmq_poll(items, 2, 20000), 0);
     }
-    ck_assert_int_eq(expect_reply(v->socket, "hello", id), -EAGAIN);
+    ck_assert_int_eq(expect_reply(v->socket, type, id), -EAGAIN);
 }
 
 /* `n` of one key are kept, one more is not; another key, and the first when one is answered, may ask on. */
-static void fill_up(enum who who, uint64_t n)
+static void fill_up(enum who who, const char *type, uint64_t n)
 {
     struct visitor v = guest(ZMQ_DEALER, who), other = guest(ZMQ_DEALER, OPERATOR);
     struct request *first = NULL;
     for (uint64_t id = 1; id <= n; id++) {
-        send_request(v.socket, "hello", id);
+        send_request(v.socket, type, id);
         struct request *r = next_request();
         ck_assert_uint_eq(r->message->id, id);
         first = first ? first : r;
     }
-    send_request(v.socket, "hello", n + 1);
-    is_turned_down(&v, n + 1);
+    send_request(v.socket, type, n + 1);
+    is_turned_down(&v, type, n + 1);
     talk(&other, 1);
     request_ok(&first);
-    send_request(v.socket, "hello", n + 2);
+    send_request(v.socket, type, n + 2);
     struct request *r = next_request();
     ck_assert_uint_eq(r->message->id, n + 2);
     leave(&v);
@@ -348,8 +348,8 @@ static void fill_up(enum who who, uint64_t n)
 START_TEST(open_requests_are_bounded)
 {
     serve(_i);
-    fill_up(MONITOR, SERVER_OPEN_MONITOR);
-    fill_up(PEER, SERVER_OPEN_KEY);
+    fill_up(MONITOR, "disk-list", SERVER_OPEN_LOOKS);
+    fill_up(PEER, "hello", SERVER_OPEN_ONE);
 }
 END_TEST
 

@@ -70,9 +70,10 @@ int access_check(const struct caller *caller, const char *type, struct df_error 
     return error_set(err, -EACCES, "'%s' is not allowed to key '%s', whose roles are: %s", type, caller->name, key_roles_format(caller->roles, roles));
 }
 
-int access_check_owner(const struct caller *caller, const char *owner, const char *session, struct df_error *err)
+int access_check_owner(const struct caller *caller, const char *type, const char *owner, const char *session, struct df_error *err)
 {
-    if (caller->roles & (KEY_ORCHESTRATOR | KEY_MONITOR | KEY_SELF) || (owner[0] && !strcmp(caller->key, owner)))
+    bool as_other = caller->roles == KEY_ALL || caller->roles & roles_for(type) & ~(unsigned)KEY_PEER;
+    if (as_other || (owner[0] && !strcmp(caller->key, owner)))
         return 0;
     return error_set(err, -EACCES, "session %s was opened by another key than '%s'", session, caller->name);
 }

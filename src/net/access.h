@@ -14,10 +14,9 @@ const char *access_type(size_t index);
 bool access_looks(const char *type);
 
 /*
- * A session belongs to the key that opened it by `offer`.  May the caller speak
- * for it, or look at it?  Whoever may orchestrate or monitor may do what
- * access_check() lets him; a peer only what is its own.
+ * A session belongs to the key that opened it by `offer`.  Who may send a request
+ * of that type only because he is a peer may do so for sessions of his own.
  */
-int access_check_owner(const struct caller *caller, const char *owner, const char *session, struct df_error *err);
+int access_check_owner(const struct caller *caller, const char *type, const char *owner, const char *session, struct df_error *err);
 
 #endif

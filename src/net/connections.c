@@ -14,7 +14,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <xxhash.h>
+
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 
 /*
@@ -25,7 +28,7 @@ static const uint64_t unfinished_bytes[SERVICES] = { 8 << 20, 64 << 20, 64 << 10
 
 struct connection {
     _Atomic uint32_t heard;             /* messages */
-    _Atomic bool spoke;                 /* `key` is set */
+    _Atomic uint64_t speaker;           /* hash of `key`; 0: silent */
     /* the rest: under the mutex */
     struct connection *previous, *next; /* those that are open, oldest first */
     bool open, cut;
@@ -34,13 +37,14 @@ struct connection {
     char who[CONNECTION_WHO_BYTES];
     struct sockaddr_storage peer;
     uint32_t heard_then;                /* at the last tick */
-    uint64_t taken_then;                /* bytes, when a message was last heard */
+    uint64_t taken_then;                /* bytes, when a message was last heard; it grows by what is allowed without one */
 };
 
 struct connections {
     pthread_mutex_t mutex;
     struct refusals *refusals;
     unsigned max, nopen;
+    int64_t tick_ms;                    /* when the last one was */
     struct connection *oldest, *newest;
     struct connection table[CONNECTION_DESCRIPTORS];
 };
@@ -58,6 +62,7 @@ int connections_new(unsigned max, struct refusals *refusals, struct connections 
         return error_errno(err, -ENOMEM, "cannot watch connections");
     pthread_mutex_init(&c->mutex, NULL);
     c->max = max;
+    c->tick_ms = clock_ms();
     c->refusals = refusals;
     *out = c;
     return 0;
@@ -118,7 +123,7 @@ static void cut(struct connections *c, struct connection *connection)
     struct sockaddr_storage peer;
     int fd = descriptor(c, connection);
     get_peer(fd, &peer);
-    if (!connection->cut && !memcmp(&peer, &connection->peer, sizeof peer))
+    if (!connection->cut && peer.ss_family != AF_UNSPEC && !memcmp(&peer, &connection->peer, sizeof peer))
         shutdown(fd, SHUT_RDWR);
     connection->cut = true;
 }
@@ -145,14 +150,15 @@ static void link_connection(struct connections *c, struct connection *connection
 
 static bool is_silent(const struct connection *connection)
 {
-    return !connection->cut && !atomic_load_explicit(&connection->spoke, memory_order_relaxed);
+    return !connection->cut && !atomic_load_explicit(&connection->speaker, memory_order_relaxed);
 }
 
+/* Newest first: those that are silent are among them, and the walk ends when there cannot be too many. */
 static void bound_silent(struct connections *c)
 {
     unsigned n = 0;
     struct connection *oldest = NULL;
-    for (struct connection *i = c->newest; i; i = i->previous)
+    for (struct connection *i = c->newest; i && n <= CONNECTION_SILENT; i = i->previous)
         if (is_silent(i)) {
             n++;
             oldest = i;
@@ -161,6 +167,13 @@ static void bound_silent(struct connections *c)
         return;
     note(c, oldest, "too many connections that say nothing, the oldest is ended");
     cut(c, oldest);
+}
+
+static void forget(struct connection *connection)
+{
+    atomic_store_explicit(&connection->speaker, 0, memory_order_relaxed);
+    atomic_store_explicit(&connection->heard, 0, memory_order_relaxed);
+    connection->key[0] = 0;
 }
 
 void connections_opened(struct connections *c, int fd, enum service service)
@@ -174,12 +187,10 @@ void connections_opened(struct connections *c, int fd, enum service service)
     struct connection *connection = &c->table[fd];
     if (connection->open)
         unlink_connection(c, connection);
-    atomic_store_explicit(&connection->spoke, false, memory_order_relaxed);
-    atomic_store_explicit(&connection->heard, 0, memory_order_relaxed);
+    forget(connection);
     connection->heard_then = 0;
     connection->taken_then = 0;
     connection->cut = false;
-    connection->key[0] = 0;
     connection->service = service;
     get_peer(fd, &connection->peer);
     describe(fd, &connection->peer, connection->who);
@@ -192,17 +203,40 @@ void connections_opened(struct connections *c, int fd, enum service service)
     }
 }
 
-void connections_closed(struct connections *c, int fd, const char *why)
+void connections_closed(struct connections *c, int fd, enum service service, const char *why)
 {
     if (fd < 0 || fd >= CONNECTION_DESCRIPTORS)
         return;
     LOCK_SCOPE(&c->mutex);
     struct connection *connection = &c->table[fd];
-    if (!connection->open)
-        return;
+    if (!connection->open || connection->service != service)
+        return;     /* another one has the descriptor by now */
     if (why && !connection->cut)
         note(c, connection, why);
     unlink_connection(c, connection);
+    forget(connection);
+}
+
+/* One key cannot take all the room.  A peer has a few for each of its sessions. */
+static void bound_key(struct connections *c, struct connection *connection)
+{
+    unsigned n = 0;
+    for (const struct connection *i = c->oldest; i; i = i->next)
+        n += !i->cut && i->key[0] && !strcmp(i->key, connection->key);
+    if (n <= CONNECTION_KEY)
+        return;
+    note(c, connection, "too many connections of one key, the newest is ended");
+    cut(c, connection);
+}
+
+/* Somebody else than before, or the first message: rare, hence the mutex. */
+static void set_speaker(struct connections *c, struct connection *connection, const char *key, uint64_t speaker)
+{
+    LOCK_SCOPE(&c->mutex);
+    snprintf(connection->key, sizeof connection->key, "%s", key);
+    atomic_store_explicit(&connection->speaker, speaker, memory_order_relaxed);
+    if (connection->open)
+        bound_key(c, connection);
 }
 
 void connections_heard(struct connections *c, int fd, const char *key)
@@ -210,16 +244,17 @@ void connections_heard(struct connections *c, int fd, const char *key)
     if (fd < 0 || fd >= CONNECTION_DESCRIPTORS)
         return;
     struct connection *connection = &c->table[fd];
+    uint64_t speaker = XXH3_64bits(key, strlen(key)) | 1;
     uint32_t heard = atomic_fetch_add_explicit(&connection->heard, 1, memory_order_relaxed) + 1;
-    if (atomic_load_explicit(&connection->spoke, memory_order_relaxed) && heard % CONNECTION_SUBSCRIPTIONS)
+    if (atomic_load_explicit(&connection->speaker, memory_order_relaxed) != speaker)
+        set_speaker(c, connection, key, speaker);
+    if (heard % CONNECTION_SUBSCRIPTIONS)
         return;
     LOCK_SCOPE(&c->mutex);
-    if (connection->open && connection->service == SERVICE_EVENTS && heard >= CONNECTION_SUBSCRIPTIONS) {
+    if (connection->open && connection->service == SERVICE_EVENTS) {
         note(c, connection, "too many subscriptions");
         cut(c, connection);
     }
-    snprintf(connection->key, sizeof connection->key, "%s", key);
-    atomic_store_explicit(&connection->spoke, true, memory_order_relaxed);
 }
 
 void connections_cut_key(struct connections *c, const char *key)
@@ -239,10 +274,12 @@ static uint64_t taken_bytes(int fd)
     return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n) == 0 ? info.tcpi_bytes_received : 0;
 }
 
-static void judge(struct connections *c, struct connection *connection)
+/* What needs no message of ours: the other side's heartbeats and acknowledgements of the transport. */
+static void judge(struct connections *c, struct connection *connection, uint64_t allowed_bytes)
 {
     uint64_t taken = taken_bytes(descriptor(c, connection));
     uint32_t heard = atomic_load_explicit(&connection->heard, memory_order_relaxed);
+    connection->taken_then += allowed_bytes;
     if (heard != connection->heard_then || taken < connection->taken_then) {
         connection->heard_then = heard;
         connection->taken_then = taken;
@@ -254,9 +291,12 @@ static void judge(struct connections *c, struct connection *connection)
 
 bool connections_tick(struct connections *c)
 {
+    int64_t now_ms = clock_ms();
     LOCK_SCOPE(&c->mutex);
+    uint64_t allowed_bytes = (uint64_t)(now_ms - c->tick_ms) * CONNECTION_IDLE_BYTES / 1000;
+    c->tick_ms = now_ms;
     for (struct connection *i = c->oldest; i; i = i->next)
         if (!i->cut)
-            judge(c, i);
+            judge(c, i, allowed_bytes);
     return c->nopen;
 }

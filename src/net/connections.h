@@ -4,10 +4,12 @@
  * guard.c, which says why and how.
  *
  * The guard's thread opens, closes and judges.  The threads that receive
- * messages only say by which connection one came: a counter, and the first time
- * the key, under the mutex.  The counter and the flag beside it are read and
- * written relaxed: nothing else is published by them, and one that is seen late
- * is seen at the next tick.
+ * messages only say by which connection one came: a counter, and the key, under
+ * the mutex when it is another than before.  The counter and the hash of the key
+ * are read and written relaxed: nothing else is published by them, and one that
+ * is seen late is seen at the next tick.  A message of the connection that had
+ * the descriptor before may come late: the next one of the new connection puts
+ * the key right.
  */
 #ifndef NET_CONNECTIONS_H
 #define NET_CONNECTIONS_H
@@ -22,6 +24,8 @@
 
 #define CONNECTION_DESCRIPTORS   65536  /* who gets a higher one is cut */
 #define CONNECTION_SILENT        256    /* that have not said anything yet, on all sockets */
+#define CONNECTION_KEY           1024   /* of one key: a peer has three or more for each session */
+#define CONNECTION_IDLE_BYTES    512    /* a second, that do not count as parts of a message: heartbeats */
 #define CONNECTION_SUBSCRIPTIONS 256    /* messages that a subscriber may send: one for each topic */
 #define CONNECTION_WHO_BYTES     64
 
@@ -39,7 +43,7 @@ void connections_free(struct connections **connections);
 
 void connections_opened(struct connections *connections, int fd, enum service service);
 /* why: NULL, or what was wrong with it. */
-void connections_closed(struct connections *connections, int fd, const char *why);
+void connections_closed(struct connections *connections, int fd, enum service service, const char *why);
 /* Those of that key, and those that are silent. */
 void connections_cut_key(struct connections *connections, const char *key);
 /* Cut what takes in too much.  False: there are none, and no further tick is needed. */

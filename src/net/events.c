@@ -34,7 +34,7 @@ int events_listen(const struct net *net, struct guard *guard, const char *endpoi
 void events_take(void *socket, struct guard *guard)
 {
     bool more = true;
-    while (more) {
+    for (unsigned i = 0; more && i < EVENTS_INCOMING; i++) {
         zmq_msg_t subscription;
         zmq_msg_init(&subscription);
         more = net_recv(&subscription, socket, ZMQ_DONTWAIT) >= 0;

@@ -14,6 +14,7 @@
 #include "net/monitor.h"
 #include "net/zap.h"
 
+#define EVENTS_A_TURN 256
 #define RELOAD_MS 1000      /* inotify does not tell of a directory above that was replaced */
 
 struct guard {
@@ -44,11 +45,15 @@ static const unsigned may_connect[SERVICES] = {
     [SERVICE_EVENTS]  = KEY_ORCHESTRATOR | KEY_MONITOR | KEY_SELF,
 };
 
-/* libzmq writes an IPv4 address that an IPv6 socket sees as "::ffff:192.0.2.1"; ipc has none. */
+/* libzmq writes an IPv4 address that an IPv6 socket sees as "::ffff:192.0.2.1", and "localhost:UID:GID:PID" for ipc. */
 static void set_address(struct caller *caller, const char *address)
 {
     const char *plain = !strncmp(address, "::ffff:", 7) ? address + 7 : address;
-    snprintf(caller->address, sizeof caller->address, "%.63s", plain[0] ? plain : "a local process");
+    unsigned uid;
+    if (sscanf(address, "localhost:%u:", &uid) == 1)
+        snprintf(caller->address, sizeof caller->address, "uid %u", uid);
+    else
+        snprintf(caller->address, sizeof caller->address, "%.63s", plain[0] ? plain : "a local process");
 }
 
 static unsigned roles_of(struct guard *guard, const char *key, char name[ALLOW_NAME_BYTES])
@@ -63,7 +68,7 @@ static unsigned roles_of(struct guard *guard, const char *key, char name[ALLOW_N
 static void answer_zap(struct guard *guard)
 {
     struct zap_request request;
-    while (zap_receive(guard->zap, &request)) {
+    for (unsigned n = 0; n < EVENTS_A_TURN && zap_receive(guard->zap, &request); n++) {
         struct caller caller = { 0 };
         enum service service = 0;
         while (service < SERVICES && strcmp(service_name(service), request.domain))
@@ -88,7 +93,7 @@ static void connection_event(struct guard *guard, enum service service, const st
         connections_opened(guard->connections, (int)event->value, service);
         break;
     case ZMQ_EVENT_DISCONNECTED:
-        connections_closed(guard->connections, (int)event->value, guard->failures[service]);
+        connections_closed(guard->connections, (int)event->value, service, guard->failures[service]);
         guard->failures[service] = NULL;
         break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
@@ -106,11 +111,12 @@ static void connection_event(struct guard *guard, enum service service, const st
     }
 }
 
+/* So many of each, then ZAP and the tick have their turn. */
 static void take_events(struct guard *guard)
 {
     for (enum service i = 0; i < SERVICES; i++) {
         struct monitor_event event;
-        while (guard->monitors[i] && monitor_next(guard->monitors[i], &event))
+        for (unsigned n = 0; n < EVENTS_A_TURN && guard->monitors[i] && monitor_next(guard->monitors[i], &event); n++)
             connection_event(guard, i, &event);
     }
 }
@@ -125,8 +131,10 @@ static bool take_orders(struct guard *guard)
 {
     struct watch watch;
     int n;
-    while ((n = zmq_recv(guard->orders, &watch, sizeof watch, ZMQ_DONTWAIT)) == sizeof watch)
+    while ((n = zmq_recv(guard->orders, &watch, sizeof watch, ZMQ_DONTWAIT)) == sizeof watch) {
+        net_close(&guard->monitors[watch.service]);
         guard->monitors[watch.service] = watch.monitor;
+    }
     return n < 0 && errno != ETERM;
 }
 

@@ -11,8 +11,8 @@
  *    (they come again if they may);
  *  - counts connections: of those that are silent since they were accepted the
  *    oldest are cut when there are too many, and above a hard limit the newest;
- *  - cuts a connection that takes in more than CONNECTION_UNFINISHED bytes without
- *    finishing a message: libzmq keeps the parts of a message without bound
+ *  - cuts a tcp connection that takes in megabytes without finishing a message
+ *    (connections.c; ipc cannot be asked, its directory is private): libzmq keeps the parts of a message without bound
  *    until the last one is there (its HWM counts whole messages).
  *
  * A connection is known by its descriptor (monitor events, ZMQ_SRCFD) and cut

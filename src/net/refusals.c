@@ -20,6 +20,7 @@ static unsigned find(struct refusals *r, uint64_t pair)
         if (r->known[i].until_ms < r->known[oldest].until_ms)
             oldest = i;
     }
+    r->passed_over += r->known[oldest].passed_over;
     r->known[oldest].pair = pair;
     r->known[oldest].until_ms = 0;
     r->known[oldest].passed_over = 0;
@@ -33,12 +34,7 @@ static bool take_line(struct refusals *r, int64_t now_ms)
         r->window_ms = now_ms + REFUSALS_MS;
         r->lines = 0;
     }
-    if (r->lines == REFUSALS_LINES) {
-        r->passed_over++;
-        return false;
-    }
-    r->lines++;
-    return true;
+    return r->lines < REFUSALS_LINES && ++r->lines;
 }
 
 void refusals_note(struct refusals *r, const char *who, const char *what)

@@ -14,6 +14,7 @@
 
 struct remembered {
     uint64_t hash;
+    char key[KEY_TEXT_BYTES];
     uint8_t *bytes;
     size_t nbytes;
 };
@@ -23,11 +24,14 @@ struct memory {
     unsigned next;
 };
 
+/* Nobody pushes out the replies to those who manage: leases come by the hundred, and a peer may send what he likes. */
+enum { MEMORY_LEASES, MEMORY_PEERS, MEMORY_OTHERS, MEMORIES };
+
 struct server {
     struct guard *guard;
     void *network, *inproc;
     struct request *open;
-    struct memory memories[2];      /* of leases, which come by the hundred, and of all others */
+    struct memory memories[MEMORIES];
 };
 
 /* Requests that may be done twice; all others are remembered. */
@@ -84,7 +88,7 @@ void server_close(struct server **serverp)
         server->open = request->next;
         request_free(request);
     }
-    for (unsigned i = 0; i < 2 * SERVER_REPLIES; i++)
+    for (unsigned i = 0; i < MEMORIES * SERVER_REPLIES; i++)
         free(server->memories[i / SERVER_REPLIES].replies[i % SERVER_REPLIES].bytes);
     net_close(&server->network);
     net_close(&server->inproc);
@@ -111,7 +115,8 @@ static void send_reply(struct request *request, const uint8_t *bytes, size_t nby
 
 static struct memory *memory_of(struct request *request)
 {
-    return &request->server->memories[strcmp(request->message->type->name, "lease") != 0];
+    bool peer = request->caller.roles == KEY_PEER;
+    return &request->server->memories[!strcmp(request->message->type->name, "lease") ? MEMORY_LEASES : peer ? MEMORY_PEERS : MEMORY_OTHERS];
 }
 
 static void remember(struct request *request, const uint8_t *bytes, size_t nbytes)
@@ -121,6 +126,7 @@ static void remember(struct request *request, const uint8_t *bytes, size_t nbyte
     free(slot->bytes);
     slot->bytes = malloc(nbytes);
     slot->hash = request->hash;
+    memcpy(slot->key, request->caller.key, sizeof slot->key);
     slot->nbytes = nbytes;
     if (slot->bytes)
         memcpy(slot->bytes, bytes, nbytes);
@@ -130,7 +136,7 @@ static const struct remembered *recall(struct request *request)
 {
     const struct memory *memory = memory_of(request);
     for (unsigned i = 0; i < SERVER_REPLIES; i++)
-        if (memory->replies[i].bytes && memory->replies[i].hash == request->hash)
+        if (memory->replies[i].bytes && memory->replies[i].hash == request->hash && !strcmp(memory->replies[i].key, request->caller.key))
             return &memory->replies[i];
     return NULL;
 }
@@ -169,7 +175,7 @@ static bool take_envelope(struct request *request, zmq_msg_t *body, bool *nothin
             zmq_msg_move(body, &part);
         } else if (!zmq_msg_size(&part) && i) {
             delimited = true;
-        } else if (request->nenvelope < 3) {
+        } else if (request->nenvelope < 3 && zmq_msg_size(&part) <= SERVER_ADDRESS_BYTES) {
             zmq_msg_init(&request->envelope[request->nenvelope]);
             zmq_msg_move(&request->envelope[request->nenvelope++], &part);
         } else {
@@ -184,7 +190,7 @@ static bool take_envelope(struct request *request, zmq_msg_t *body, bool *nothin
 static bool readdress(struct server *server, struct request *again)
 {
     for (struct request *open = server->open; open; open = open->next)
-        if (open->hash == again->hash) {
+        if (open->hash == again->hash && !strcmp(open->caller.key, again->caller.key)) {
             for (unsigned i = 0; i < open->nenvelope; i++)
                 zmq_msg_close(&open->envelope[i]);
             memcpy(open->envelope, again->envelope, sizeof open->envelope);

@@ -9,7 +9,7 @@
  * A client that got no reply sends its request again with the same id.  Then
  *  - a request that is still being worked on gets the new return address;
  *  - one that changed something and was answered is not done twice: its reply
- *    is remembered (the last SERVER_REPLIES leases and as many others, by id and
+ *    is remembered (the last SERVER_REPLIES leases, as many to peers and to others, by id and
  *    bytes) and replayed;
  *  - one that only asks is answered anew.
  * All of this within what one key sent: no other gets its replies.
@@ -25,6 +25,7 @@
 #include "wire/message.h"
 
 #define SERVER_REPLIES  1024
+#define SERVER_ADDRESS_BYTES 255    /* of each part of a return address */
 #define SERVER_QUEUE    64      /* messages a connection, each way */
 #define SERVER_OPEN     4096    /* requests that are not answered yet */
 #define SERVER_OPEN_ONE 1024    /* of one key; without keys, of one connection */

@@ -28,7 +28,7 @@ static struct session *addressed(struct engine *engine, struct request **request
     struct session *s = NULL;
     if (!strcmp(role, "source") || !strcmp(role, "target"))
         s = session_find(engine, uuid, !strcmp(role, "source") ? ROLE_SOURCE : ROLE_TARGET);
-    int r = s ? access_check_owner(&(*request)->caller, s->owner, s->text, &err)
+    int r = s ? access_check_owner(&(*request)->caller, (*request)->message->type->name, s->owner, s->text, &err)
               : error_set(&err, -ENOENT, "there is no session %s with this daemon as its %s", uuid, role);
     return r < 0 ? turn_down(request, &err) : s;
 }
@@ -103,7 +103,7 @@ static void handle_for(struct engine *engine, struct request *request, enum sess
     const char *uuid = node_text(request->message->root, "session");
     struct session *s = session_find(engine, uuid, role);
     struct df_error err;
-    int r = s ? access_check_owner(&request->caller, s->owner, s->text, &err)
+    int r = s ? access_check_owner(&request->caller, request->message->type->name, s->owner, s->text, &err)
               : error_set(&err, -ENOENT, "there is no session %s with this daemon as its %s", uuid, role_name(role));
     if (r < 0)
         turn_down(&request, &err);
