@@ -206,7 +206,14 @@ START_TEST(encoder_random)
 }
 END_TEST
 
-/* Around the last bit of a chunk, a byte, a word: every length once, full, empty, one bit. */
+/* What somebody may have set behind the end, in the last chunk. */
+static void set_beyond(struct model *m)
+{
+    for (uint64_t i = m->c.nbits; i < m->nchunks * chunk_bits(&m->c); i++)
+        m->bytes[i / 8] |= (uint8_t)(1 << (i % 8));
+}
+
+/* Around the last bit of a chunk, a byte, a word: every length once, full, empty, one bit; alone and with bits behind the end. */
 START_TEST(encoder_short_ends)
 {
     for (uint64_t nbits = 1; nbits <= 3 * 256 + 1; nbits++)
@@ -217,6 +224,8 @@ START_TEST(encoder_short_ends)
                 model_set(&m, what == 1 ? 0 : nbits - 1, what == 1 ? nbits : 1);
             if (what == 3)
                 model_set(&m, 0, 1);
+            if (_i)
+                set_beyond(&m);
             encode_all(&m);
             model_free(&m);
         }
@@ -390,7 +399,7 @@ static void add_cases(Suite *suite)
 {
     TCase *tc = unit_case(suite, "encoder");
     tcase_add_loop_test(tc, encoder_random, 0, 16);
-    tcase_add_test(tc, encoder_short_ends);
+    tcase_add_loop_test(tc, encoder_short_ends, 0, 2);
     tcase_add_test(tc, encoder_runs_near_the_limit);
     tcase_add_test(tc, encoder_close_choices);
     tcase_add_test(tc, clean_stretch_is_one_frame);

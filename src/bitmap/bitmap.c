@@ -310,11 +310,17 @@ bool df_bitmap_test(const struct df_bitmap *bitmap, uint64_t offset)
     return offset < bitmap->disk->size && map_test(bitmap->ref->map, offset >> bitmap->shift);
 }
 
-/* The stretch [first, end) of bits, as bytes from `offset` on and within the disk. */
+/*
+ * The stretch [first, end) of bits, as bytes from `offset` on and within the
+ * disk.  It has one bit at least, also if that one changed between two looks:
+ * who asks for one stretch after the other comes to an end.
+ */
 static bool stretch(const struct df_bitmap *bitmap, uint64_t offset, uint64_t first, uint64_t end, uint64_t *start, uint64_t *length)
 {
     if (first >= bitmap->ref->map->nbits)
         return false;
+    if (end <= first)
+        end = first + 1;
     uint64_t from = first << bitmap->shift, to = end << bitmap->shift;
     if (from < offset)
         from = offset;

@@ -2,7 +2,9 @@
 /*
  * Walking a map.  The summary says which blocks can hold a set bit; all others
  * are clean and are not touched.  Reading while others set bits is allowed and
- * may at worst miss bits that are set meanwhile.
+ * may at worst miss bits that are set meanwhile.  Each step goes forward,
+ * whatever another process does to the bits: two calls that follow each other
+ * need not agree, but a walk ends.
  */
 #include "bitmap/map.h"
 
@@ -76,7 +78,7 @@ uint64_t map_count(const struct map *map)
 {
     uint64_t count = 0;
     for (uint64_t b = map_next_block(map, 0); b < map->nblocks; b = map_next_block(map, b + 1))
-        for (uint64_t w = b * MAP_BLOCK_WORDS; w < (b + 1) * MAP_BLOCK_WORDS; w++)
-            count += (uint64_t)__builtin_popcountll(atomic_load_explicit(&map->leaf[w], memory_order_relaxed));
+        for (uint64_t w = b * MAP_BLOCK_WORDS, end = map_block_end(map, b); w < end; w++)
+            count += (uint64_t)__builtin_popcountll(map_bits(map, w, memory_order_relaxed));
     return count;
 }

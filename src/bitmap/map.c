@@ -43,6 +43,7 @@ static int map_attach(int *fd, uint64_t nbits, const char *file, struct map **ou
     map->nbits = nbits;
     map->nwords = map_round_up(nbits, 64);
     map->nblocks = map_round_up(map->nwords, MAP_BLOCK_WORDS);
+    map->last_mask = ~UINT64_C(0) >> (63 - (nbits - 1) % 64);
     map->mapped_bytes = file_bytes(map);
     int flags = *fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
     char *base = mmap(NULL, map->mapped_bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, *fd, 0);

@@ -17,9 +17,13 @@
  *    (One exception: the parent of a running transfer, which only the receiver
  *    writes, by map_write.)
  *  - A leaf bit that is visible has its summary bit (order of stores in mark.c).
- *  - Bits at and beyond nbits are never set.
+ *  - Bits at and beyond nbits are never set by us.  Another process may set
+ *    them: whoever counts, copies, hashes or sends masks the last word
+ *    (map_bits), whoever looks for a bit stops at nbits.
  *  - The geometry is computed from nbits, which the caller knows from the disk;
  *    nothing read from the shared file is used as an index.
+ *  - Another process may change any bit at any time: what was read is a value,
+ *    and reading it again may give another one.
  */
 #ifndef BITMAP_MAP_H
 #define BITMAP_MAP_H
@@ -50,6 +54,7 @@ struct map {
     struct map_header *header;
     _Atomic uint64_t *summary;  /* ceil(nblocks / 64) words, little-endian */
     _Atomic uint64_t *leaf;     /* nblocks * MAP_BLOCK_WORDS words, little-endian */
+    uint64_t last_mask;         /* the bits of the last word that are below nbits */
     size_t mapped_bytes;
     int fd;                     /* of the file, -1 for anonymous memory */
 };
@@ -132,6 +137,20 @@ static inline bool map_has_block(const struct map *map, uint64_t block, memory_o
 static inline uint64_t map_word(const struct map *map, uint64_t word)
 {
     return le64toh(atomic_load_explicit(&map->leaf[word], memory_order_relaxed));
+}
+
+/* The same without what may be set beyond nbits; `word` is below nwords. */
+static inline uint64_t map_bits(const struct map *map, uint64_t word, memory_order order)
+{
+    uint64_t v = le64toh(atomic_load_explicit(&map->leaf[word], order));
+    return word + 1 == map->nwords ? v & map->last_mask : v;
+}
+
+/* Behind the last word of a block that holds bits. */
+static inline uint64_t map_block_end(const struct map *map, uint64_t block)
+{
+    uint64_t end = (block + 1) * MAP_BLOCK_WORDS;
+    return end < map->nwords ? end : map->nwords;
 }
 
 static inline uint64_t map_round_up(uint64_t n, uint64_t unit)

@@ -14,8 +14,8 @@ int map_merge(struct map *dst, const struct map *src)
     atomic_thread_fence(memory_order_seq_cst);
     for (uint64_t b = map_next_block(src, 0); b < src->nblocks; b = map_next_block(src, b + 1)) {
         bool reserved = false;
-        for (uint64_t w = b * MAP_BLOCK_WORDS; w < (b + 1) * MAP_BLOCK_WORDS; w++) {
-            uint64_t v = atomic_load_explicit(&src->leaf[w], memory_order_acquire);
+        for (uint64_t w = b * MAP_BLOCK_WORDS, end = map_block_end(src, b); w < end; w++) {
+            uint64_t v = htole64(map_bits(src, w, memory_order_acquire));
             if (!v)
                 continue;
             if (!reserved) {
@@ -38,6 +38,8 @@ int map_merge_scaled(struct map *dst, unsigned dst_shift, const struct map *src,
     atomic_thread_fence(memory_order_seq_cst);
     for (uint64_t bit = map_next_set(src, 0); bit < src->nbits;) {
         uint64_t end = map_next_clear(src, bit);
+        if (end <= bit)             /* somebody has cleared it meanwhile, which nobody may: the walk must end all the same */
+            end = bit + 1;
         uint64_t first = bit << src_shift >> dst_shift;
         uint64_t last = ((end << src_shift) - 1) >> dst_shift;
         if (last >= dst->nbits)     /* the last bit of src may reach beyond the disk's end */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/bits.h"
 #include "base/error.h"
@@ -15,7 +16,8 @@ int encoder_init(struct encoder *e, const struct chunking *chunking, struct df_e
     e->payload_max = chunking->chunk_bytes;
     e->s.positions.bytes = malloc(e->payload_max + VARINT_BYTES);
     e->s.runs.bytes = malloc(e->payload_max + 2 * VARINT_BYTES);
-    if (!e->s.positions.bytes || !e->s.runs.bytes) {
+    e->tail = malloc(chunking->chunk_bytes);
+    if (!e->s.positions.bytes || !e->s.runs.bytes || !e->tail) {
         encoder_destroy(e);
         return error_errno(err, -ENOMEM, "cannot make room for frames of %u bytes", e->payload_max);
     }
@@ -26,7 +28,8 @@ void encoder_destroy(struct encoder *e)
 {
     free(e->s.positions.bytes);
     free(e->s.runs.bytes);
-    e->s.positions.bytes = e->s.runs.bytes = NULL;
+    free(e->tail);
+    e->s.positions.bytes = e->s.runs.bytes = e->tail = NULL;
 }
 
 void encoder_start(struct encoder *e, uint32_t first_chunk)
@@ -143,6 +146,15 @@ static bool add_words(struct encoder *e, const uint8_t *bytes, uint64_t nwords)
     return true;
 }
 
+/* A copy of the last chunk without the bits beyond its end: another process may have set them. */
+static const uint8_t *cut_tail(struct encoder *e, const uint8_t *bytes, uint64_t nbits)
+{
+    uint64_t last = htole64(bits_load(bytes + nbits / 64 * 8) & ~(~UINT64_C(0) << nbits % 64));
+    memcpy(e->tail, bytes, nbits / 64 * 8);
+    memcpy(e->tail + nbits / 64 * 8, &last, sizeof last);
+    return e->tail;
+}
+
 bool encoder_chunk(struct encoder *e, const uint8_t *bytes)
 {
     if (e->dense || e->s.count == WIRE_FRAME_CHUNKS)
@@ -150,6 +162,8 @@ bool encoder_chunk(struct encoder *e, const uint8_t *bytes)
     uint64_t nbits = bits_of_chunk(e, (uint64_t)e->first + e->s.count);
     uint64_t nwords = (nbits + 63) / 64;
     struct encoder_state before = e->s;
+    if (nbits % 64)
+        bytes = cut_tail(e, bytes, nbits);
     if (bits_dense(bytes, nwords, e->payload_max)) {
         if (e->s.count)
             return false;

@@ -38,6 +38,7 @@ struct encoder_state {
 struct encoder {
     struct chunking chunking;
     uint32_t payload_max;
+    uint8_t *tail;                  /* the last chunk, if it does not end with a word */
     uint32_t first;                 /* chunk of the frame under way */
     const uint8_t *only;            /* its chunk's bytes while it has just one */
     bool dense;                     /* that chunk is raw for sure, nothing is listed */
@@ -49,7 +50,12 @@ void encoder_destroy(struct encoder *e);
 
 void encoder_start(struct encoder *e, uint32_t first_chunk);
 uint32_t encoder_clean(struct encoder *e, uint32_t nchunks);
-/* `bytes`: the chunk's little-endian bits, padded with zeroes to whole words; they must stay until the frame is sent. */
+/*
+ * `bytes`: the chunk's little-endian bits in whole words; bits beyond the
+ * bitmap's end do not count.  They must stay until the frame is sent.  Somebody
+ * may change them meanwhile: then the frame has the bits of one moment or the
+ * other, and is a valid frame all the same.
+ */
 bool encoder_chunk(struct encoder *e, const uint8_t *bytes);
 /* False if nothing was fed.  Fills first, count, encoding, payload; starts the next frame behind it. */
 bool encoder_finish(struct encoder *e, struct frame *frame);
