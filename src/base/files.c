@@ -162,3 +162,41 @@ int files_list(int dirfd, int (*each)(void *opaque, const char *name), void *opa
         close(fd);
     return r;
 }
+
+const char *files_distrust(const struct stat *st, mode_t type, uid_t owner)
+{
+    if ((st->st_mode & S_IFMT) != type)
+        return type == S_IFDIR ? "is not a directory" : "is not a regular file";
+    if (st->st_uid != geteuid() && st->st_uid != 0 && st->st_uid != owner)
+        return "belongs to another user";
+    if (st->st_mode & S_IWOTH)
+        return "can be written by every user";
+    /* None: it was removed since it was opened, as maps are. */
+    if (type == S_IFREG && st->st_nlink > 1)
+        return "has a second name (a hard link)";
+    return NULL;
+}
+
+int files_open_shared(int dirfd, const char *file, uid_t owner, int *out, struct stat *st, const char **why)
+{
+    CLEANUP(cleanup_fd) int fd = openat(dirfd, file, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    *why = NULL;
+    if (fd < 0)
+        switch (errno) {
+        case ELOOP:
+            *why = "is a symbolic link";
+            return -EPROTO;
+        case EISDIR: case ENXIO: case ENODEV:
+            *why = "is not a regular file";
+            return -EPROTO;
+        default:
+            return -errno;
+        }
+    if (fstat(fd, st) < 0)
+        return -errno;
+    *why = files_distrust(st, S_IFREG, owner);
+    if (*why)
+        return -EPROTO;
+    *out = steal_fd(&fd);
+    return 0;
+}

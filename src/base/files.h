@@ -12,6 +12,7 @@
 #define BASE_FILES_H
 
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <dirtyferry/error.h>
@@ -42,5 +43,20 @@ void files_remove(int dirfd, const char *name);
 
 /* Call `each` with the names in a directory, until it returns other than 0, which is then returned; -errno if it cannot be read. */
 int files_list(int dirfd, int (*each)(void *opaque, const char *name), void *opaque);
+
+/*
+ * A file or directory that programs which are not trusted may have exchanged.
+ * The text for the user is what is wrong with it ("is a symbolic link"), or
+ * NULL: it is of that type, it and its one name belong to us, root or `owner`,
+ * and not every user may write to it.
+ */
+const char *files_distrust(const struct stat *st, mode_t type, uid_t owner);
+
+/*
+ * Open a regular file of which that is true, for reading and writing.  A link
+ * is not followed, nothing else than a file is waited for.  -EPROTO: it is not
+ * so, and *why says what is wrong; else *why is NULL.
+ */
+int files_open_shared(int dirfd, const char *file, uid_t owner, int *fd, struct stat *st, const char **why);
 
 #endif

@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/files.h"
 
 static const char map_magic[8] = { 'd', 'f', 'm', 'a', 'p', 0, 0, 1 };
 
@@ -98,19 +101,38 @@ int map_create(int dirfd, const char *file, uint64_t nbits, struct map **out, st
     return 0;
 }
 
+/* Whoever owns the directory may own the map. */
+static int directory_owner(int dirfd, const char *file, uid_t *owner)
+{
+    char directory[PATH_MAX];
+    struct stat st;
+    const char *slash = strrchr(file, '/');
+    if (snprintf(directory, sizeof directory, "%.*s/.", slash ? (int)(slash - file) : 1, slash ? file : ".") >= (int)sizeof directory)
+        return -ENAMETOOLONG;
+    if (fstatat(dirfd, directory, &st, 0) < 0)
+        return -errno;
+    *owner = st.st_uid;
+    return 0;
+}
+
 int map_open(int dirfd, const char *file, uint64_t nbits, struct map **out, struct df_error *err)
 {
-    CLEANUP(cleanup_fd) int fd = openat(dirfd, file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
-        return error_errno(err, -errno, "cannot open the map '%s'", file);
-    int r = check_nbits(nbits, err);
+    CLEANUP(cleanup_fd) int fd = -1;
+    struct stat st;
+    const char *why = NULL;
+    uid_t owner;
+    int r = directory_owner(dirfd, file, &owner);
+    if (!r)
+        r = files_open_shared(dirfd, file, owner, &fd, &st, &why);
+    if (why)
+        return error_set(err, r, "the map '%s' %s: it is damaged", file, why);
+    if (r < 0)
+        return error_errno(err, r, "cannot open the map '%s'", file);
+    r = check_nbits(nbits, err);
     if (r < 0)
         return r;
     struct map probe = { .nblocks = map_round_up(map_round_up(nbits, 64), MAP_BLOCK_WORDS) };
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return error_errno(err, -errno, "cannot look at the map '%s'", file);
-    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != file_bytes(&probe))
+    if ((uint64_t)st.st_size != file_bytes(&probe))
         return error_set(err, -EPROTO, "the map '%s' is not a file of %" PRIu64 " bytes: it is damaged", file, file_bytes(&probe));
     CLEANUP(map_close) struct map *map = NULL;
     r = map_attach(&fd, nbits, file, &map, err);

@@ -61,6 +61,7 @@ struct map {
 
 /* O(1) in nbits.  The file must not exist. */
 int map_create(int dirfd, const char *file, uint64_t nbits, struct map **map, struct df_error *err);
+/* -EPROTO: there is something else than a map of nbits bits that we may trust. */
 int map_open(int dirfd, const char *file, uint64_t nbits, struct map **map, struct df_error *err);
 /* A private map without a file, for the bookkeeping of one process. */
 int map_create_anonymous(uint64_t nbits, struct map **map, struct df_error *err);
