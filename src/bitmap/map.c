@@ -39,10 +39,10 @@ static uint64_t file_bytes(const struct map *map)
 /* *fd < 0: anonymous memory; else the map owns the descriptor from now on. */
 static int map_attach(int *fd, uint64_t nbits, const char *file, struct map **out, struct df_error *err)
 {
-    CLEANUP(cleanup_free) struct map *map = calloc(1, sizeof *map);
+    CLEANUP(map_close) struct map *map = calloc(1, sizeof *map);
     if (!map)
         return error_errno(err, -ENOMEM, "cannot map '%s'", file);
-    map->fd = -1;
+    map->fd = -1;       /* until it is ours: a caller that fails closes it */
     map->nbits = nbits;
     map->nwords = map_round_up(nbits, 64);
     map->nblocks = map_round_up(map->nwords, MAP_BLOCK_WORDS);
@@ -55,7 +55,10 @@ static int map_attach(int *fd, uint64_t nbits, const char *file, struct map **ou
     map->header = (struct map_header *)base;
     map->summary = (_Atomic uint64_t *)(base + MAP_HEADER_BYTES);
     map->leaf = (_Atomic uint64_t *)(base + MAP_HEADER_BYTES + summary_bytes(map));
+    bool shared = *fd >= 0;
     map->fd = steal_fd(fd);
+    if (shared && fault_add(base, map->mapped_bytes, &map->broken, &map->guard) < 0)
+        return error_errno(err, -ENOMEM, "cannot guard the mapping of '%s'", file);
     *out = steal(&map);
     return 0;
 }
@@ -144,13 +147,17 @@ int map_open(int dirfd, const char *file, uint64_t nbits, struct map **out, stru
     return 0;
 }
 
-void map_close(struct map **map)
+void map_close(struct map **mapp)
 {
-    if (!*map)
+    struct map *map = steal(mapp);
+    if (!map)
         return;
-    munmap((*map)->header, (*map)->mapped_bytes);
-    if ((*map)->fd >= 0)
-        close((*map)->fd);
-    free(*map);
-    *map = NULL;
+    fault_drop(&map->guard);
+    if (map->broken)        /* others must know, also when the file has its old length again */
+        files_pwrite(map->fd, &(uint32_t){ 1 }, sizeof(uint32_t), offsetof(struct map_header, damaged));
+    if (map->header)
+        munmap(map->header, map->mapped_bytes);
+    if (map->fd >= 0)
+        close(map->fd);
+    free(map);
 }

@@ -36,6 +36,8 @@
 
 #include <dirtyferry/error.h>
 
+#include "bitmap/fault.h"
+
 #define MAP_BLOCK_BYTES   UINT64_C(4096)
 #define MAP_BLOCK_WORDS   (MAP_BLOCK_BYTES / 8)
 #define MAP_BLOCK_BITS    (MAP_BLOCK_BYTES * 8)
@@ -57,6 +59,8 @@ struct map {
     uint64_t last_mask;         /* the bits of the last word that are below nbits */
     size_t mapped_bytes;
     int fd;                     /* of the file, -1 for anonymous memory */
+    struct fault_slot *guard;
+    _Atomic bool broken;        /* the file was cut, zeroes are mapped in its place */
 };
 
 /* O(1) in nbits.  The file must not exist. */
@@ -67,9 +71,15 @@ int map_open(int dirfd, const char *file, uint64_t nbits, struct map **map, stru
 int map_create_anonymous(uint64_t nbits, struct map **map, struct df_error *err);
 void map_close(struct map **map);
 
+/* To be asked after reading: what was read is worth nothing then (fault.h). */
+static inline bool map_is_broken(const struct map *map)
+{
+    return fault_is_broken(&map->broken);
+}
+
 static inline bool map_is_damaged(const struct map *map)
 {
-    return atomic_load_explicit(&map->header->damaged, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&map->header->damaged, memory_order_relaxed) != 0 || map_is_broken(map);
 }
 
 /* ---- mark.c: setting.  0, or -ENOSPC (the map is then damaged). */

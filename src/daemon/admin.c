@@ -273,7 +273,10 @@ static int bitmap_extents(const char *state_dir, const node *root, struct out *o
     out_close(out);
     if (more)
         out_u64(out, "next", at);
-    return 0;
+    r = df_bitmap_get_info(disk, bitmap_name(root), &info, err);
+    if (!r && info.inconsistent)        /* it became so while it was read: its file was cut, perhaps */
+        r = error_set(err, -EINVAL, "bitmap '%s' of disk '%s' has become inconsistent while it was read", bitmap_name(root), disk_name(root));
+    return r;
 }
 
 static const struct {

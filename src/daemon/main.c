@@ -28,6 +28,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "bitmap/fault.h"
 #include "daemon/admin.h"
 #include "daemon/options.h"
 #include "daemon/orphans.h"
@@ -273,6 +274,8 @@ int main(int argc, char **argv)
     keep_heap();
     umask(077);
     int r = raise_descriptors(&err);
+    if (!r)
+        r = fault_start(&err);
     if (!r)
         r = start(&d, &err);
     if (!r)

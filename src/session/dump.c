@@ -119,6 +119,9 @@ static int write_blocks(int fd, const struct still *still, struct df_error *err)
         if (!r && (r = files_pwrite(fd, block.bytes, block.nbytes, offset)) < 0)
             error_errno(err, r, "cannot write the dump of session %s", still->header.session);
     }
+    for (size_t i = 0; !r && i < still->header.nbitmaps; i++)
+        if (map_is_broken(still->maps[i]))
+            r = error_set(err, -EPROTO, "cannot write the dump of session %s: the file of a bitmap was cut, its disk is damaged", still->header.session);
     if (!r && (r = files_sync(fd)) < 0)
         error_errno(err, r, "cannot make the dump of session %s durable", still->header.session);
     return r;

@@ -161,6 +161,11 @@ static bool try_seal(struct intake *in, struct order *order)
                              in->bitmap, in->backend->disk);
         return true;
     }
+    if (map_is_broken(in->parent.map)) {
+        order->r = error_set(&order->err, -EPROTO, "bitmap '%s' of disk '%s' cannot be filled: its file was cut, the disk is damaged",
+                             in->bitmap, in->backend->disk);
+        return true;
+    }
     if (done < chunks && !in->exact) {
         if (clock_ms() - in->last_frame_ms < RECEIVE_QUIET_MS)
             return false;

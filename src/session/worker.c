@@ -208,6 +208,8 @@ static int stream(struct worker *w, struct stream *st, struct df_error *err)
     struct frame frame = st->head;
     if (!r && encoder_finish(&e, &frame))
         r = send_frame(w, &frame, err);
+    if (!r && map_is_broken(w->map))    /* zeroes were sent and hashed: never hand that back as done */
+        r = error_set(err, -EPROTO, "the map '%s' was cut while it was sent: its disk is damaged", w->path);
     return r;
 }
 
