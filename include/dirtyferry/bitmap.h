@@ -20,7 +20,8 @@
  * After fork() the child must open its own.
  *
  * Errors: see error.h.  The ones that a call adds of its own are named there;
- * any call may return -EINVAL for an argument out of range, -ENOENT for a disk
+ * any call may return -EINVAL for an argument out of range, -EPROTO for a disk
+ * whose files somebody has written to past this library, -ENOENT for a disk
  * or bitmap that is not there, and the errno of a system call on its files.
  */
 #ifndef DIRTYFERRY_BITMAP_H

@@ -63,6 +63,13 @@ struct backend {
 int backend_open(const char *state_dir, const char *disk, struct backend **backend, struct df_error *err);
 void backend_close(struct backend **backend);
 
+/*
+ * A map that is not of the size that the bitmap was said to have: somebody has
+ * written to the disk's table between the two questions.  To be asked before
+ * the map is used with numbers that came from `info`.
+ */
+int backend_check_map(const struct backend *backend, const char *bitmap, const struct backend_map *map, uint64_t nbits, struct df_error *err);
+
 /* native.c */
 int native_open(const char *state_dir, const char *disk, struct backend **backend, struct df_error *err);
 

@@ -15,9 +15,8 @@ static int check_name(const char *name, struct df_error *err)
     size_t n = strlen(name);
     if (n < 1 || n > DF_BITMAP_NAME_MAX)
         return error_set(err, -EINVAL, "bitmap name '%.64s%s' has %zu bytes: 1 to %u are possible", name, n > 64 ? "..." : "", n, DF_BITMAP_NAME_MAX);
-    for (size_t i = 0; i < n; i++)
-        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
-            return error_set(err, -EINVAL, "bitmap name '%s' has a control character in it: choose another", name);
+    if (!bitmap_name_is_plain(name))
+        return error_set(err, -EINVAL, "bitmap name '%s' has a control character in it: choose another", name);
     return 0;
 }
 
@@ -166,11 +165,12 @@ int df_bitmap_set_inconsistent(struct df_disk *disk, const char *name, struct df
     return txn_commit(&txn, err);
 }
 
-void disk_set_unrecorded(struct df_disk *disk)
+int disk_set_unrecorded(struct df_disk *disk, struct df_error *err)
 {
     struct txn txn;
-    if (txn_begin(disk, &txn, NULL) < 0)
-        return;
+    int r = txn_begin(disk, &txn, err);
+    if (r < 0)
+        return r;
     for (uint32_t i = 0; i < txn.table->nrecords; i++) {
         struct record *record = &txn.table->records[i];
         if (record->flags & RECORD_ENABLED && record->state != RECORD_LOCKED && !(record->flags & RECORD_INCONSISTENT)) {
@@ -178,7 +178,7 @@ void disk_set_unrecorded(struct df_disk *disk)
             txn.changed = true;
         }
     }
-    txn_commit(&txn, NULL);
+    return txn_commit(&txn, err);
 }
 
 /* The map of a bitmap that `what` permits to use, and its granularity. */

@@ -8,7 +8,7 @@
  * opens it in another one judges, before anybody else sees it:
  *
  *  1. Tables may be mixed of two times.  The newest one that is whole by its
- *     checksum is put in force.  It may be one that was never published, by a
+ *     checksum, and keeps the rules of sane.c, is put in force.  It may be one that was never published, by a
  *     process that was killed just then: as good as published a moment later.
  *  2. Closed cleanly (sync.c): persistent bitmaps and bitmaps of sessions are
  *     on storage to the last bit.  Plain ones are not: inconsistent.
@@ -21,7 +21,8 @@
  *     bitmap that is good: a closed disk had none open.
  *  5. A map that cannot be opened makes its bitmap inconsistent whatever was
  *     said, and is replaced by an empty one: one that cannot be mapped would
- *     hinder the recording of all others (writer.c).
+ *     hinder the recording of all others (writer.c).  A writer that may not make
+ *     files there leaves all of it as it is, for the daemon to judge.
  *
  * A second crash in between comes to the same verdict, because at each moment
  * storage has one of: the old boot with all that the verdict was drawn from, or
@@ -51,30 +52,42 @@ static bool is_boot(const struct disk_shared *shared, const uint64_t boot[BOOT_W
            atomic_load_explicit(&shared->boot[0], memory_order_relaxed) == boot[0];
 }
 
+/* The newer one of the tables that are whole, or -1. */
+static int newest_table(const struct df_disk *disk, uint64_t in_force)
+{
+    int best = -1;
+    uint64_t number = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        int which = (int)((in_force + i) & 1);      /* the one in force first: it wins a tie */
+        if (table_take(disk, &disk->shared->tables[which], disk->table) || (best >= 0 && disk->table->number <= number))
+            continue;
+        best = which;
+        number = disk->table->number;
+    }
+    return best;
+}
+
 /*
  * Step 1.  *closed: the table is the one that the clean close vouched for, or
  * the verdict on that one (a closed disk gets no newer one by a commit).
  */
-static int choose_table(struct df_disk *disk, bool *closed, struct df_error *err)
+static int choose_table(struct df_disk *disk, struct txn *txn, bool *closed, struct df_error *err)
 {
     struct disk_shared *shared = disk->shared;
     uint64_t epoch = atomic_load_explicit(&shared->epoch, memory_order_relaxed), number = epoch >> 1;
-    const struct table *tables = shared->tables, *best = NULL;
-    for (unsigned i = 0; i < 2; i++) {
-        const struct table *table = &tables[(number + i) & 1];      /* the one in force first: it wins a tie */
-        if (table_is_whole(table) && (!best || table->number > best->number))
-            best = table;
-    }
-    if (!best)
+    int best = newest_table(disk, number);
+    if (best < 0 || table_take(disk, &shared->tables[best], disk->table) || number > TXN_NUMBER_MAX)
         return error_set(err, -EPROTO, "disk '%s' was damaged when the host crashed, its list of bitmaps is lost: remove the disk, add it and its bitmaps anew and take a full backup",
                          disk->name);
-    *closed = best->number >= number && atomic_load_explicit(&shared->closed, memory_order_relaxed) == DISK_CLOSED;
+    const struct table *table = disk->table;
+    *closed = table->number >= number && atomic_load_explicit(&shared->closed, memory_order_relaxed) == DISK_CLOSED;
     /* A fence whose table was torn holds too. */
-    uint64_t fence = best->fence | (number > best->number ? epoch & DISK_EPOCH_FENCED : 0);
-    if (number < best->number)
-        number = best->number;
-    number += (number & 1) != (uint64_t)(best - tables);
-    atomic_store_explicit(&shared->epoch, number << 1 | (fence & DISK_EPOCH_FENCED), memory_order_relaxed);
+    uint64_t fence = table->fence | (number > table->number ? epoch & DISK_EPOCH_FENCED : 0);
+    if (number < table->number)
+        number = table->number;
+    number += (number & 1) != (uint64_t)best;
+    atomic_store_explicit(&shared->epoch, number << 1 | fence, memory_order_relaxed);
+    *txn = (struct txn){ .disk = disk, .table = disk->table, .number = number, .fence = fence };
     return 0;
 }
 
@@ -103,6 +116,8 @@ static int judge(struct txn *txn, bool closed, struct df_error *err)
         for (unsigned j = 0; j < 2; j++)
             if (r[j] < 0 && !is_lost(r[j]))
                 return error_set(err, r[j], "disk '%s' cannot be opened: %s", txn->disk->name, why[j].message);
+        if ((r[0] || r[1]) && !disk_owns_files(txn->disk))
+            return error_set(err, -EACCES, "disk '%s' was damaged when the host crashed, and only the owner of its files can repair it: start the daemon first", txn->disk->name);
         bool kept = record->flags & RECORD_PERSISTENT || record->state != RECORD_IDLE;
         if (!closed || !kept || r[0] || r[1])
             record->flags |= RECORD_INCONSISTENT;
@@ -115,13 +130,8 @@ static int judge(struct txn *txn, bool closed, struct df_error *err)
 /* Nobody is there who could have it mapped.  If no new one can be made, writers find that out and say so. */
 static void replace_if_damaged(struct df_disk *disk, uint64_t id, unsigned granularity_shift)
 {
-    struct map *map = NULL;
-    char file[MAP_FILE_BYTES];
-    if (!is_lost(try_map(disk, id, granularity_shift, NULL)))
-        return;
-    unlinkat(disk->dirfd, mapref_file(id, file), 0);
-    if (map_create(disk->dirfd, file, disk_nbits(disk, granularity_shift), &map, NULL) == 0)
-        map_close(&map);
+    if (is_lost(try_map(disk, id, granularity_shift, NULL)))
+        disk_create_map(disk, id, granularity_shift, NULL);
 }
 
 static void replace_damaged_maps(struct df_disk *disk, const struct table *table)
@@ -147,11 +157,12 @@ static int recover(struct df_disk *disk, const uint64_t boot[BOOT_WORDS], struct
     struct disk_shared *shared = disk->shared;
     struct txn txn;
     bool closed = false;
-    int r = choose_table(disk, &closed, err);
-    if (r < 0)
-        return r;
-    txn_start(disk, &txn);
-    r = judge(&txn, closed, err);
+    if (section_in_use(disk))
+        return error_set(err, -EPROTO, "disk '%s' says that it was opened before the host was restarted, and a program has it open for writing: it is damaged, stop that program, remove the disk and add it anew",
+                         disk->name);
+    int r = choose_table(disk, &txn, &closed, err);
+    if (!r)
+        r = judge(&txn, closed, err);
     if (r < 0)
         return r;
     txn_fill(&txn);
@@ -163,6 +174,8 @@ static int recover(struct df_disk *disk, const uint64_t boot[BOOT_WORDS], struct
     }
     if (r < 0)
         return error_errno(err, r, "disk '%s' cannot be opened: writing what a restart of the host left of it to stable storage failed", disk->name);
+    if (fault_is_broken(&disk->broken))
+        return disk_set_damaged(disk, "its file was cut", err);
     replace_damaged_maps(disk, txn.table);
     atomic_store_explicit(&shared->boot[0], boot[0], memory_order_relaxed);
     atomic_store_explicit(&shared->boot[1], boot[1], memory_order_release);

@@ -6,6 +6,10 @@
  * (".new-..."), and renamed when it is whole and on stable storage: neither a
  * killed create nor a crash of the host leaves half a disk.  Removal renames it
  * away first, for the same reason.
+ *
+ * What is opened must be of the right kind
+ * and belong to somebody who is trusted (files_distrust): ourselves, root, the
+ * owner of the state directory.  A disk whose files are not is damaged.
  */
 #include "bitmap/disk.h"
 
@@ -49,21 +53,25 @@ static int open_dir_at(int dirfd, const char *name)
     return fd < 0 ? -errno : fd;
 }
 
-/* STATE/disks, made if `create`. */
-static int open_disks(const char *state_dir, bool create, struct df_error *err)
+int disks_open(const char *state_dir, bool create, struct stat *state_st, struct stat *disks_st, struct df_error *err)
 {
     if (create && mkdir(state_dir, 0700) < 0 && errno != EEXIST)
         return error_errno(err, -errno, "cannot make the state directory '%s'", state_dir);
     CLEANUP(cleanup_fd) int state = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (state < 0)
+    if (state < 0 || fstat(state, state_st) < 0)
         return error_errno(err, -errno, "cannot open the state directory '%s'", state_dir);
     if (create && mkdirat(state, "disks", 0700) < 0 && errno != EEXIST)
         return error_errno(err, -errno, "cannot make '%s/disks'", state_dir);
-    int fd = open_dir_at(state, "disks");
-    return fd < 0 ? error_errno(err, fd, "cannot open '%s/disks'", state_dir) : fd;
+    CLEANUP(cleanup_fd) int fd = open_dir_at(state, "disks");
+    if (fd < 0 || fstat(fd, disks_st) < 0)
+        return error_errno(err, fd < 0 ? fd : -errno, "cannot open '%s/disks'", state_dir);
+    const char *why = files_distrust(disks_st, S_IFDIR, state_st->st_uid);
+    if (why)
+        return error_set(err, -EPERM, "the disks of '%s' cannot be used: the directory '%s/disks' %s; correct its owner and mode", state_dir, state_dir, why);
+    return steal_fd(&fd);
 }
 
-static int write_fresh(int dirfd, uint64_t size, const uint8_t boot[BOOT_ID_BYTES])
+static int write_fresh(int dirfd, uint64_t size, bool group, const uint8_t boot[BOOT_ID_BYTES])
 {
     CLEANUP(cleanup_fd) int fd = openat(dirfd, "disk", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0 || ftruncate(fd, sizeof(struct disk_shared)) < 0)
@@ -80,6 +88,8 @@ static int write_fresh(int dirfd, uint64_t size, const uint8_t boot[BOOT_ID_BYTE
     memcpy(shared->boot, boot, BOOT_ID_BYTES);
     memcpy(shared->magic, disk_magic, sizeof disk_magic);
     munmap(shared, sizeof *shared);
+    if (group && (fchmod(fd, DISK_GROUP_FILE_MODE) < 0 || fchmod(dirfd, DISK_GROUP_DIRECTORY_MODE) < 0))
+        return -errno;
     int r = files_sync(fd);
     return r < 0 ? r : files_sync_directory(dirfd);
 }
@@ -90,12 +100,14 @@ static void remove_tree(int disks, const char *name)
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (dir) {
         for (struct dirent *e; (e = readdir(dir));)
-            unlinkat(fd, e->d_name, 0);
+            if (unlinkat(fd, e->d_name, 0) < 0)
+                unlinkat(fd, e->d_name, AT_REMOVEDIR);
         closedir(dir);
     } else if (fd >= 0) {
         close(fd);
     }
-    unlinkat(disks, name, AT_REMOVEDIR);
+    if (unlinkat(disks, name, AT_REMOVEDIR) < 0 && errno == ENOTDIR)
+        unlinkat(disks, name, 0);
 }
 
 int df_disk_create(const char *state_dir, const char *name, uint64_t size, struct df_error *err)
@@ -108,7 +120,8 @@ int df_disk_create(const char *state_dir, const char *name, uint64_t size, struc
         return r;
     if (size < 1 || size > DF_DISK_SIZE_MAX)
         return error_set(err, -EINVAL, "disk '%s' cannot have %" PRIu64 " bytes: 1 to %" PRIu64 " (1 EiB) are possible", name, size, DF_DISK_SIZE_MAX);
-    CLEANUP(cleanup_fd) int disks = open_disks(state_dir, true, err);
+    struct stat state_st, disks_st;
+    CLEANUP(cleanup_fd) int disks = disks_open(state_dir, true, &state_st, &disks_st, err);
     if (disks < 0)
         return disks;
     char fresh[64];
@@ -116,7 +129,7 @@ int df_disk_create(const char *state_dir, const char *name, uint64_t size, struc
     if (mkdirat(disks, fresh, 0700) < 0)
         return error_errno(err, -errno, "cannot create disk '%s' in '%s'", name, state_dir);
     CLEANUP(cleanup_fd) int dirfd = open_dir_at(disks, fresh);
-    r = dirfd < 0 ? dirfd : write_fresh(dirfd, size, boot);
+    r = dirfd < 0 ? dirfd : write_fresh(dirfd, size, disks_st.st_mode & S_ISGID, boot);
     if (!r && renameat2(disks, fresh, disks, name, RENAME_NOREPLACE) < 0)
         r = -errno;
     if (!r)
@@ -131,7 +144,8 @@ int df_disk_create(const char *state_dir, const char *name, uint64_t size, struc
 int df_disk_list(const char *state_dir, int (*each)(void *opaque, const char *name), void *opaque, struct df_error *err)
 {
     struct df_error why;
-    int fd = open_disks(state_dir, false, &why);
+    struct stat state_st, disks_st;
+    int fd = disks_open(state_dir, false, &state_st, &disks_st, &why);
     if (fd == -ENOENT)      /* no disk was ever made */
         return 0;
     if (fd < 0)
@@ -154,11 +168,9 @@ int df_disk_list(const char *state_dir, int (*each)(void *opaque, const char *na
 static int attach(struct df_disk *disk, struct df_error *err)
 {
     struct stat st;
-    if (disk->fd < 0)
-        return error_set(err, -EPROTO, "the directory of disk '%s' has no file 'disk' in it: it is damaged, remove the disk and add it anew", disk->name);
     if (fstat(disk->fd, &st) < 0)
         return error_errno(err, -errno, "cannot look at disk '%s'", disk->name);
-    if (!S_ISREG(st.st_mode) || st.st_size != sizeof(struct disk_shared))
+    if (st.st_size != sizeof(struct disk_shared))
         return error_set(err, -EPROTO, "the file of disk '%s' has %" PRIu64 " bytes, not %zu: it is damaged or of another version, remove the disk and add it anew",
                          disk->name, (uint64_t)st.st_size, sizeof(struct disk_shared));
     disk->shared = mmap(NULL, sizeof *disk->shared, PROT_READ | PROT_WRITE, MAP_SHARED, disk->fd, 0);
@@ -166,38 +178,70 @@ static int attach(struct df_disk *disk, struct df_error *err)
         disk->shared = NULL;
         return error_errno(err, -errno, "cannot map disk '%s'", disk->name);
     }
-    disk->size = disk->shared->size;
+    if (fault_add(disk->shared, sizeof *disk->shared, &disk->broken, &disk->guard) < 0)
+        return error_errno(err, -ENOMEM, "cannot guard the mapping of disk '%s'", disk->name);
+    disk->size = *(const volatile uint64_t *)&disk->shared->size;
     if (memcmp(disk->shared->magic, disk_magic, sizeof disk_magic) || disk->size < 1 || disk->size > DF_DISK_SIZE_MAX)
         return error_set(err, -EPROTO, "the file of disk '%s' does not begin like one: it is damaged or of another version, remove the disk and add it anew", disk->name);
     return disk_check_boot(disk, err);
 }
 
-/* The directory and, if it is there, the file in it. */
+static int open_directory(struct df_disk *disk, int disks, uid_t owner, struct df_error *err)
+{
+    struct stat st;
+    if (fstatat(disks, disk->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
+        return error_set(err, -EPROTO, "disk '%s' is not a directory: it is damaged, remove the disk and add it anew", disk->name);
+    disk->dirfd = open_dir_at(disks, disk->name);
+    if (disk->dirfd == -ENOENT)
+        return error_set(err, -ENOENT, "there is no disk '%s'", disk->name);
+    if (disk->dirfd < 0 || fstat(disk->dirfd, &st) < 0)
+        return error_errno(err, disk->dirfd < 0 ? disk->dirfd : -errno, "cannot open disk '%s'", disk->name);
+    const char *why = files_distrust(&st, S_IFDIR, owner);
+    if (why)
+        return error_set(err, -EPROTO, "the directory of disk '%s' %s: it is damaged, remove the disk and add it anew", disk->name, why);
+    disk->group = st.st_mode & S_ISGID;
+    return 0;
+}
+
+static int open_file(struct df_disk *disk, uid_t owner, struct df_error *err)
+{
+    struct stat st;
+    const char *why = NULL;
+    int r = files_open_shared(disk->dirfd, "disk", owner, &disk->fd, &st, &why);
+    if (why)
+        return error_set(err, r, "the file of disk '%s' %s: it is damaged, remove the disk and add it anew", disk->name, why);
+    if (r == -ENOENT)
+        return error_set(err, -EPROTO, "the directory of disk '%s' has no file 'disk' in it: it is damaged, remove the disk and add it anew", disk->name);
+    return r < 0 ? error_errno(err, r, "cannot open disk '%s'", disk->name) : 0;
+}
+
+/*
+ * The directory and the file in it, not mapped.  -EPROTO: one of them is not
+ * what it should be, and *disk, if it is there, has at most a descriptor of the
+ * file to ask for locks.
+ */
 static int open_files(const char *state_dir, const char *name, struct df_disk **out, struct df_error *err)
 {
+    struct stat state_st, disks_st;
     int r = check_name(name, err);
     if (r < 0)
         return r;
-    CLEANUP(cleanup_fd) int disks = open_disks(state_dir, false, err);
+    CLEANUP(cleanup_fd) int disks = disks_open(state_dir, false, &state_st, &disks_st, err);
     if (disks == -ENOENT && access(state_dir, F_OK) == 0)   /* no disk was ever made */
         return error_set(err, -ENOENT, "there is no disk '%s'", name);
     if (disks < 0)
         return disks;
-    CLEANUP(df_disk_close) struct df_disk *disk = calloc(1, sizeof *disk);
+    struct df_disk *disk = *out = calloc(1, sizeof *disk);
     if (!disk)
         return error_errno(err, -ENOMEM, "cannot open disk '%s'", name);
     memcpy(disk->name, name, strlen(name) + 1);
     pthread_mutex_init(&disk->mutex, NULL);
-    disk->fd = -1;
-    disk->dirfd = open_dir_at(disks, name);
-    if (disk->dirfd >= 0)
-        disk->fd = openat(disk->dirfd, "disk", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (disk->dirfd == -ENOENT)
-        return error_set(err, -ENOENT, "there is no disk '%s'", name);
-    if (disk->fd < 0 && (disk->dirfd < 0 || errno != ENOENT))
-        return error_errno(err, disk->dirfd < 0 ? disk->dirfd : -errno, "cannot open disk '%s'", name);
-    *out = steal(&disk);
-    return 0;
+    disk->fd = disk->dirfd = -1;
+    disk->table = malloc(sizeof *disk->table);
+    if (!disk->table)
+        return error_errno(err, -ENOMEM, "cannot open disk '%s'", name);
+    r = open_directory(disk, disks, state_st.st_uid, err);
+    return r < 0 ? r : open_file(disk, state_st.st_uid, err);
 }
 
 int df_disk_open(const char *state_dir, const char *name, struct df_disk **out, struct df_error *err)
@@ -217,6 +261,7 @@ void df_disk_close(struct df_disk **diskp)
     struct df_disk *disk = steal(diskp);
     if (!disk)
         return;
+    fault_drop(&disk->guard);
     if (disk->shared)
         munmap(disk->shared, sizeof *disk->shared);
     if (disk->fd >= 0)
@@ -224,31 +269,44 @@ void df_disk_close(struct df_disk **diskp)
     if (disk->dirfd >= 0)
         close(disk->dirfd);
     pthread_mutex_destroy(&disk->mutex);
+    free(disk->table);
     free(disk);
+}
+
+/* May the disk go?  A damaged one has no table, and nothing to move; whoever writes to it is asked first all the same. */
+static int check_remove(struct df_disk *disk, int opened, struct df_error *err)
+{
+    CLEANUP(txn_abort) struct txn txn = { 0 };
+    struct df_error damage;
+    int r = opened;
+    if (!r)
+        r = attach(disk, &damage);
+    if (!r)
+        r = txn_begin(disk, &txn, &damage);
+    if (r < 0 && r != -EPROTO)
+        return error_set(err, r, "%s", damage.message);
+    r = 0;
+    for (uint32_t i = 0; !r && txn.table && i < txn.table->nrecords; i++)
+        if (txn.table->records[i].state != RECORD_IDLE)
+            r = error_set(err, -EBUSY, "disk '%s' cannot be removed: a session is moving its bitmap '%s'; cancel it or wait for it",
+                          disk->name, txn.table->records[i].name);
+    if (!r && disk->fd >= 0 && section_in_use(disk))
+        r = error_set(err, -EBUSY, "disk '%s' cannot be removed: a program has it open for writing; stop that first", disk->name);
+    return r;
 }
 
 int df_disk_remove(const char *state_dir, const char *name, struct df_error *err)
 {
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    int r = open_files(state_dir, name, &disk, err);
-    if (r < 0)
-        return r;
-    CLEANUP(cleanup_fd) int disks = open_disks(state_dir, false, err);
+    struct df_error why;
+    struct stat state_st, disks_st;
+    int opened = open_files(state_dir, name, &disk, &why);
+    if (opened < 0 && opened != -EPROTO)
+        return error_set(err, opened, "%s", why.message);
+    CLEANUP(cleanup_fd) int disks = disks_open(state_dir, false, &state_st, &disks_st, err);
     if (disks < 0)
         return disks;
-    struct df_error damage;
-    CLEANUP(txn_abort) struct txn txn = { 0 };
-    r = attach(disk, &damage);
-    if (r == -EPROTO)       /* there is no table, and nothing to move */
-        r = 0;
-    else
-        r = r < 0 ? error_set(err, r, "%s", damage.message) : txn_begin(disk, &txn, err);
-    for (uint32_t i = 0; !r && txn.table && i < txn.table->nrecords; i++)
-        if (txn.table->records[i].state != RECORD_IDLE)
-            r = error_set(err, -EBUSY, "disk '%s' cannot be removed: a session is moving its bitmap '%s'; cancel it or wait for it",
-                          name, txn.table->records[i].name);
-    if (!r && disk->fd >= 0 && section_in_use(disk))
-        r = error_set(err, -EBUSY, "disk '%s' cannot be removed: a program has it open for writing; stop that first", name);
+    int r = check_remove(disk, opened, err);
     if (r < 0)
         return r;
     char gone[64];

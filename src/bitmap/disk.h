@@ -16,6 +16,12 @@
  *    byte; the kernel drops that lock too, which is how the dead are told.
  *  - `closed` is changed under the file lock (sync.c), `boot` too (crash.c).
  *
+ * That is what honest processes do.  Who may write to the file may store
+ * anything anywhere at any time.  So a value is fetched once and checked behind
+ * the fetch; tables are copied, and only a copy that keeps all rules is used
+ * (sane.c); loops end whatever the words say.  A table in force that breaks a
+ * rule makes the disk damaged (-EPROTO), and it can only be removed.
+ *
  * Lock order: disk->mutex (this process) before the file lock (all processes).
  * Writers take neither, except to map a bitmap that they have not seen yet.
  */
@@ -25,6 +31,7 @@
 #include <pthread.h>
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 #include <dirtyferry/bitmap.h>
 
@@ -115,12 +122,24 @@ struct df_disk {
     int dirfd, fd;
     uint64_t size;                          /* own copy: the shared one is not trusted */
     struct disk_shared *shared;
+    struct fault_slot *guard;
+    _Atomic bool broken;                    /* the file was cut: `shared` is zeroes that nobody shares */
+    bool group;                             /* its files are for a group of writers, see disk.c */
     pthread_mutex_t mutex;                  /* guards what is below, and transactions */
+    struct table *table;                    /* the copy that a transaction edits */
+    bool lock_is_stuck;                     /* somebody kept the file lock for too long: do not wait again */
     struct map_ref *maps;                   /* mapped now, by id */
     uint64_t own_slots[DF_DISK_WRITERS / 64];
 };
 
+/* Modes for a group of writers, else 0700 and 0600. */
+#define DISK_GROUP_DIRECTORY_MODE 02750
+#define DISK_GROUP_FILE_MODE      0660
+
 uint64_t disk_nbits(const struct df_disk *disk, unsigned granularity_shift);
+
+/* A descriptor of STATE/disks, made if `create`, and what is known of it and of STATE. */
+int disks_open(const char *state_dir, bool create, struct stat *state_st, struct stat *disks_st, struct df_error *err);
 
 /* ---- mapref.c: a map is mapped once a process.  Callers hold disk->mutex. */
 
@@ -137,18 +156,23 @@ void disk_unlock(struct df_disk *disk);
 
 struct txn {
     struct df_disk *disk;
-    struct table *table;        /* a copy to edit; NULL when not begun */
+    struct table *table;        /* a private copy to edit, which kept all rules; NULL when not begun */
+    uint64_t number;            /* of the transaction in force */
     uint64_t fence;             /* DISK_EPOCH_FENCED or 0, to edit */
     bool changed;               /* set it, or commit publishes nothing */
     uint64_t created[2], dropped[2];    /* map files to unlink on abort, on commit */
 };
 
 /*
- * Takes mutex and file lock.  Ends by txn_commit, or txn_abort (also as
- * CLEANUP: a no-op after commit).  A commit that fails has aborted; it can fail
- * only as the first change after a clean close (disk_unclose).
+ * Takes mutex and file lock.  -EPROTO: the table in force is damaged.  Ends by
+ * txn_commit, or txn_abort (also as CLEANUP: a no-op after commit).  A commit
+ * that fails has aborted.  It can fail as the first change after a clean close
+ * (disk_unclose), with -EACCES where a map must go and only the daemon may
+ * remove it, and with -EPROTO when the file was cut meanwhile.
  */
 int txn_begin(struct df_disk *disk, struct txn *txn, struct df_error *err);
+/* A map in place of what has its name: a process that died before its commit has left a file whose id is given out again. */
+int disk_create_map(struct df_disk *disk, uint64_t id, unsigned granularity_shift, struct df_error *err);
 int txn_create_map(struct txn *txn, unsigned granularity_shift, uint64_t *id, struct df_error *err);
 void txn_drop_map(struct txn *txn, uint64_t id);
 int txn_commit(struct txn *txn, struct df_error *err);
@@ -158,13 +182,26 @@ struct record *txn_find(const struct txn *txn, const char *name);
 int txn_get(const struct txn *txn, const char *name, struct record **record, struct df_error *err);
 
 /* The parts of the above, for crash.c.  Callers hold mutex and file lock, and go on holding them. */
-void txn_start(struct df_disk *disk, struct txn *txn);
-void txn_fill(struct txn *txn);         /* make what was edited complete ... */
+void txn_fill(struct txn *txn);         /* make what was edited complete, and copy it to the table not in force ... */
 void txn_publish(struct txn *txn);      /* ... and put it in force */
+/* The table not in force becomes a copy of the one in force, which was not edited. */
+void txn_mirror(const struct txn *txn);
+/* May this process add files to the disk's directory and remove them? */
+bool disk_owns_files(const struct df_disk *disk);
 
-/* Number, fence and checksum of a table that is complete, and whether they are right. */
+/* Behind this one no transaction is possible; nobody gets there by counting. */
+#define TXN_NUMBER_MAX (UINT64_MAX >> 2)
+
+/* Number, fence and checksum of a table that is complete. */
 void table_seal(struct table *table, uint64_t number, uint64_t fence);
-bool table_is_whole(const struct table *table);
+
+/* ---- sane.c */
+
+/* Copy what is in use of a table that others may be writing to.  NULL, or which rule the copy breaks. */
+const char *table_take(const struct df_disk *disk, const struct table *shared, struct table *own);
+int disk_set_damaged(const struct df_disk *disk, const char *why, struct df_error *err);
+/* A bitmap's name may have these bytes. */
+bool bitmap_name_is_plain(const char *name);
 
 /* bitmap.c: add a bitmap to, remove one from, the table under edit. */
 int record_add(struct txn *txn, const char *name, uint64_t granularity, unsigned flags, struct record **record, struct df_error *err);
@@ -191,7 +228,7 @@ bool section_in_use(const struct df_disk *disk);
 int section_reap_all(struct df_disk *disk);
 
 /* Every bitmap that records becomes inconsistent: a write could not be recorded. */
-void disk_set_unrecorded(struct df_disk *disk);
+int disk_set_unrecorded(struct df_disk *disk, struct df_error *err);
 
 /*
  * For the engine: the frozen parent (or a taken bitmap) of `session`, mapped

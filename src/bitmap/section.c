@@ -69,9 +69,10 @@ static int make_ready(struct df_disk *disk, unsigned slot, struct df_error *err)
     struct disk_shared *shared = disk->shared;
     /* seq_cst: whoever fences after this store looks at the slot, whoever fenced before is seen by begin. */
     uint64_t n = atomic_load_explicit(&shared->nsections, memory_order_seq_cst);
-    while (n <= slot && !atomic_compare_exchange_weak_explicit(&shared->nsections, &n, slot + 1,
-                                                              memory_order_seq_cst, memory_order_seq_cst))
-        ;
+    for (unsigned i = 0; n <= slot && !atomic_compare_exchange_weak_explicit(&shared->nsections, &n, slot + 1,
+                                                                             memory_order_seq_cst, memory_order_seq_cst); i++)
+        if (i > 2 * DF_DISK_WRITERS)    /* honest ones have raised it by then */
+            return disk_set_damaged(disk, "the number of its writers changes all the time", err);
     if (atomic_load_explicit(&shared->closed, memory_order_seq_cst) == DISK_OPEN &&
         !atomic_load_explicit(&shared->sections[slot].open, memory_order_relaxed))
         return 0;
@@ -141,6 +142,8 @@ unsigned df_disk_open_sections(struct df_disk *disk)
 {
     LOCK_SCOPE(&disk->mutex);
     unsigned open = 0;
+    if (fault_is_broken(&disk->broken))     /* nobody knows; as long as somebody writes it may be any */
+        return section_in_use(disk);
     for (unsigned i = 0, n = slots_used(disk); i < n; i++) {
         /* seq_cst: pairs with begin, which opens the slot and then looks for the fence. */
         if (!atomic_load_explicit(&disk->shared->sections[i].open, memory_order_seq_cst))
@@ -153,5 +156,5 @@ unsigned df_disk_open_sections(struct df_disk *disk)
             open++;
         }
     }
-    return open;
+    return !open && fault_is_broken(&disk->broken) ? section_in_use(disk) : open;
 }

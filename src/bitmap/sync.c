@@ -76,8 +76,8 @@ static int sync_table(struct df_disk *disk, struct df_error *err)
 }
 
 /*
- * An empty transaction first: both tables are then as the one in force, so that
- * no older one can come back from storage, whatever is torn later (crash.c).
+ * Both tables are made as the one in force first, so that no older one can come
+ * back from storage, whatever is torn later (crash.c).
  * The sync itself is without a lock: no transaction waits for storage.
  */
 int disk_sync(struct df_disk *disk, struct df_error *err)
@@ -86,6 +86,7 @@ int disk_sync(struct df_disk *disk, struct df_error *err)
     int r = txn_begin(disk, &txn, err);
     if (r < 0)
         return r;
+    txn_mirror(&txn);
     txn_abort(&txn);
     return sync_table(disk, err);
 }
@@ -140,8 +141,10 @@ static int close_map(struct df_disk *disk, uint64_t id, unsigned granularity_shi
 }
 
 /* All that CLOSED vouches for.  A bitmap that is inconsistent stays so, whatever its bits. */
-static int close_contents(struct df_disk *disk, const struct table *table, struct df_error *err)
+static int close_contents(struct df_disk *disk, const struct txn *txn, struct df_error *err)
 {
+    const struct table *table = txn->table;
+    txn_mirror(txn);
     int r = section_reap_all(disk);
     if (r < 0)
         return error_errno(err, r, "cannot record the write of a dead writer of disk '%s'", disk->name);
@@ -153,7 +156,10 @@ static int close_contents(struct df_disk *disk, const struct table *table, struc
         if (!r)
             r = close_map(disk, record->child, record->granularity_shift, err);
     }
-    return r < 0 ? r : sync_table(disk, err);
+    if (!r)
+        r = sync_table(disk, err);
+    /* What was looked at may have been zeroes: then CLOSED would vouch for nothing. */
+    return !r && fault_is_broken(&disk->broken) ? disk_set_damaged(disk, "its file was cut", err) : r;
 }
 
 int df_disk_flush(struct df_disk *disk, struct df_error *err)
@@ -171,7 +177,7 @@ int df_disk_flush(struct df_disk *disk, struct df_error *err)
     if (section_in_use(disk))
         r = error_set(err, -EBUSY, "disk '%s' cannot be closed: a program has it open for writing; stop that first", disk->name);
     else
-        r = close_contents(disk, txn.table, err);
+        r = close_contents(disk, &txn, err);
     if (r < 0) {    /* not OPEN, if storage may still say CLOSED */
         atomic_store_explicit(closed, before, memory_order_release);
         return r;

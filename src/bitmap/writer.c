@@ -39,6 +39,9 @@
 
 #define NO_EPOCH UINT64_MAX
 
+/* Each round of a write that had to look again is a transaction of another process: honest ones are slower than that. */
+#define ROUNDS_MAX 1000
+
 struct view {
     uint64_t epoch;
     unsigned n;
@@ -115,14 +118,14 @@ static void renew_view(struct df_writer *w, uint64_t epoch)
     int r = view_load(w->disk, &w->view, epoch);
     pthread_mutex_unlock(&w->disk->mutex);
     if (r < 0 && r != -EAGAIN)
-        disk_set_unrecorded(w->disk);
+        disk_set_unrecorded(w->disk, NULL);
 }
 
 /* Steps 2 to 4, and 5.  -EROFS only if `refuse`. */
 static int mark_active(struct df_writer *w, bool refuse)
 {
     uint64_t epoch = look(w->disk);
-    for (;;) {
+    for (unsigned i = 0; i < ROUNDS_MAX; i++) {
         if (refuse && epoch & DISK_EPOCH_FENCED)
             return -EROFS;
         if (epoch != w->view.epoch)
@@ -133,6 +136,12 @@ static int mark_active(struct df_writer *w, bool refuse)
             return 0;
         epoch = now;
     }
+    /* Somebody makes epochs up.  The write passes, and no bitmap says that it has it. */
+    pthread_mutex_lock(&w->disk->mutex);
+    view_clear(w->disk, &w->view);
+    pthread_mutex_unlock(&w->disk->mutex);
+    disk_set_unrecorded(w->disk, NULL);
+    return 0;
 }
 
 int df_write_begin(struct df_writer *w, uint64_t offset, uint64_t length)
@@ -202,7 +211,11 @@ int df_disk_mark(struct df_disk *disk, uint64_t offset, uint64_t length, struct 
     if (r < 0)
         return r;
     r = df_write_begin(w, offset, length);
+    /* A program's write passes when it cannot be recorded; here there is somebody to tell, if no bitmap can. */
+    int lost = r == 0 && (w->view.epoch == NO_EPOCH || fault_is_broken(&disk->broken)) ? disk_set_unrecorded(disk, err) : 0;
     df_writer_free(&w);
+    if (lost < 0)
+        return lost;
     if (r == -EROFS)
         return error_set(err, r, "disk '%s' is read-only: it was moved away, write to it where it is now", disk->name);
     if (r < 0)

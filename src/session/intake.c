@@ -62,6 +62,10 @@ static int open_intake(struct session *s, struct session_bitmap *b, bool fresh, 
     memcpy(in->owner, s->owner, sizeof in->owner);
     int r = b->backend->ops->get_map(b->backend, b->bitmap, s->uuid, &in->parent, err);
     if (!r)
+        r = backend_check_map(b->backend, b->bitmap, &in->parent, b->chunking.nbits, err);
+    if (!r && b->chunks != chunk_count(&b->chunking))   /* those of the journal: the disk was written to meanwhile */
+        r = error_set(err, -EPROTO, "bitmap '%s' of disk '%s' has another size than its session: the disk is damaged, remove it and add it anew", b->bitmap, b->disk);
+    if (!r)
         r = open_received(s, b, fresh, err);
     if (r < 0)
         return r;

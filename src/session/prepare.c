@@ -56,6 +56,8 @@ int source_open(struct session *s, struct session_bitmap *b, bool take, struct d
         r = b->backend->ops->take(b->backend, b->bitmap, s->uuid, err);
     if (!r)
         r = b->backend->ops->get_map(b->backend, b->bitmap, s->uuid, &b->map, err);
+    if (!r)
+        r = backend_check_map(b->backend, b->bitmap, &b->map, b->chunking.nbits, err);
     if (r < 0)
         return r;
     b->chunks = chunk_count(&b->chunking);

@@ -60,6 +60,8 @@ static int copy_map(struct snapshot *snapshot, size_t i, const struct map *map, 
     unlinkat(dirfd, name, 0);
     if (!r && (r = map_merge(snapshot->copies[i], map)) < 0)
         error_errno(err, r, "cannot copy a bitmap for its dump");
+    if (!r && map_is_broken(map))
+        r = error_set(err, -EPROTO, "cannot copy a bitmap for its dump: its file was cut, the disk is damaged");
     snapshot->still.maps[i] = snapshot->copies[i];
     return r;
 }
@@ -109,7 +111,9 @@ static int copy_bitmap(struct snapshot *snapshot, const struct dump_call *call, 
     if (r < 0)
         return r;
     describe_bitmap(&snapshot->still.header, backend, &info);
-    r = copy_map(snapshot, 0, map.map, dirfd, err);
+    r = backend_check_map(backend, name, &map, info.nbits, err);
+    if (!r)
+        r = copy_map(snapshot, 0, map.map, dirfd, err);
     backend->ops->put_map(backend, &map);
     return r;
 }
