@@ -40,7 +40,7 @@ libbitmap_la_SOURCES = \
 	src/bitmap/disk.h src/bitmap/disk.c src/bitmap/table.c src/bitmap/mapref.c \
 	src/bitmap/section.c src/bitmap/writer.c src/bitmap/sync.c src/bitmap/crash.c \
 	src/bitmap/permit.c src/bitmap/bitmap.c src/bitmap/handover.c \
-	src/bitmap/sane.c src/bitmap/fault.c src/bitmap/fault.h
+	src/bitmap/sane.c src/bitmap/share.c src/bitmap/fault.c src/bitmap/fault.h
 
 lib_LTLIBRARIES += libdirtyferry.la
 libdirtyferry_la_SOURCES =

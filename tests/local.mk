@@ -18,6 +18,7 @@ UNIT_LIBS = libbitmap.la libbase.la $(CHECK_LIBS)
 UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-mapfile tests/unit-bitmap \
 	tests/unit-storage tests/unit-handover tests/unit-model tests/unit-writer \
 	tests/unit-crash tests/unit-damage tests/unit-crash-model \
+	tests/unit-hostile-group \
 	tests/stress-recording
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
@@ -72,6 +73,11 @@ tests_unit_crash_model_SOURCES = tests/unit-crash-model.c tests/unit-boot.h test
 tests_unit_crash_model_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_crash_model_LDADD = $(UNIT_LIBS)
 tests_unit_crash_model_LDFLAGS = $(WITH_CRASHES)
+
+tests_unit_hostile_group_SOURCES = tests/unit-hostile-group.c tests/unit-crash.h tests/unit-boot.h tests/unit.h
+tests_unit_hostile_group_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_hostile_group_LDADD = $(UNIT_LIBS)
+tests_unit_hostile_group_LDFLAGS = $(WITH_CRASHES)
 
 tests_stress_recording_SOURCES = tests/stress-recording.c tests/unit.h
 tests_stress_recording_CFLAGS = $(UNIT_CFLAGS)

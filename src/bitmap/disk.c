@@ -7,7 +7,7 @@
  * killed create nor a crash of the host leaves half a disk.  Removal renames it
  * away first, for the same reason.
  *
- * What is opened must be of the right kind
+ * Who may use the files is in share.c.  What is opened must be of the right kind
  * and belong to somebody who is trusted (files_distrust): ourselves, root, the
  * owner of the state directory.  A disk whose files are not is damaged.
  */

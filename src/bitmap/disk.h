@@ -124,7 +124,7 @@ struct df_disk {
     struct disk_shared *shared;
     struct fault_slot *guard;
     _Atomic bool broken;                    /* the file was cut: `shared` is zeroes that nobody shares */
-    bool group;                             /* its files are for a group of writers, see disk.c */
+    bool group;                             /* its files are for a group of writers, see disk_share_all() */
     pthread_mutex_t mutex;                  /* guards what is below, and transactions */
     struct table *table;                    /* the copy that a transaction edits */
     bool lock_is_stuck;                     /* somebody kept the file lock for too long: do not wait again */
@@ -239,6 +239,16 @@ int disk_get_map(struct df_disk *disk, const char *bitmap, const uint8_t session
 void disk_put_map(struct df_disk *disk, struct map_ref **ref);
 /* A bitmap's map whatever its state, to show its count. */
 int disk_peek_map(struct df_disk *disk, const char *bitmap, struct map_ref **ref);
+
+/* ---- share.c */
+
+/*
+ * Apply the modes to the disks of a state directory as they are: for a group of
+ * writers (02750 and 0660, and the group of STATE/disks), or for the owner alone
+ * (0700 and 0600).  Whether STATE/disks has the set-group-ID bit says which modes
+ * new ones get; giving it that bit and the group is the caller's.  No disk yet: 0.
+ */
+int disk_share_all(const char *state_dir, bool shared, struct df_error *err);
 
 /* ---- crash.c: callers have just mapped the disk */
 
