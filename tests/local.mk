@@ -18,6 +18,7 @@ UNIT_LIBS = libbitmap.la libbase.la $(CHECK_LIBS)
 UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-mapfile tests/unit-bitmap \
 	tests/unit-storage tests/unit-handover tests/unit-model tests/unit-writer \
 	tests/unit-crash tests/unit-damage tests/unit-crash-model \
+	tests/unit-hostile tests/unit-hostile-files tests/unit-hostile-scribble \
 	tests/unit-hostile-group \
 	tests/stress-recording
 check_PROGRAMS += $(UNIT_TESTS)
@@ -73,6 +74,20 @@ tests_unit_crash_model_SOURCES = tests/unit-crash-model.c tests/unit-boot.h test
 tests_unit_crash_model_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_crash_model_LDADD = $(UNIT_LIBS)
 tests_unit_crash_model_LDFLAGS = $(WITH_CRASHES)
+
+# Processes that write to the shared files past the library.
+tests_unit_hostile_SOURCES = tests/unit-hostile.c tests/unit-hostile.h tests/unit.h
+tests_unit_hostile_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_hostile_LDADD = $(UNIT_LIBS)
+tests_unit_hostile_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mapref_get -Wl,--wrap=map_next_set -Wl,--wrap=map_next_clear
+
+tests_unit_hostile_files_SOURCES = tests/unit-hostile-files.c tests/unit-hostile.h tests/unit.h
+tests_unit_hostile_files_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_hostile_files_LDADD = $(UNIT_LIBS)
+
+tests_unit_hostile_scribble_SOURCES = tests/unit-hostile-scribble.c tests/unit-hostile.h tests/scribble.h tests/unit.h
+tests_unit_hostile_scribble_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_hostile_scribble_LDADD = $(UNIT_LIBS)
 
 tests_unit_hostile_group_SOURCES = tests/unit-hostile-group.c tests/unit-crash.h tests/unit-boot.h tests/unit.h
 tests_unit_hostile_group_CFLAGS = $(UNIT_CFLAGS)
