@@ -7,13 +7,15 @@ flow_tests = \
 	tests/flow-workers.sh tests/flow-frames-lost.sh tests/flow-cancel.sh tests/flow-fence.sh \
 	tests/flow-bad-input.sh tests/flow-json-help.sh tests/flow-restart.sh tests/flow-bus.sh \
 	tests/flow-dump.sh tests/flow-pivot.sh tests/flow-keygen.sh tests/flow-keys.sh tests/flow-privilege.sh \
-	tests/flow-files.sh \
+	tests/flow-files.sh tests/flow-scribble.sh \
 	tests/install-check.sh tests/layers.sh
 
 TESTS += $(flow_tests)
 EXTRA_DIST += $(flow_tests) tests/flow-common.sh tests/proxy.py tests/sandbox.py
 
-check_PROGRAMS += tests/hold-section tests/df-inconsistent
+check_PROGRAMS += tests/hold-section tests/df-inconsistent tests/df-scribble
+tests_df_scribble_SOURCES = tests/df-scribble.c tests/scribble.h
+tests_df_scribble_LDADD = libbitmap.la libbase.la $(NETTLE_LIBS)
 tests_hold_section_SOURCES = tests/hold-section.c
 tests_hold_section_LDADD = libbitmap.la libbase.la $(NETTLE_LIBS)
 tests_df_inconsistent_SOURCES = tests/df-inconsistent.c
