@@ -102,8 +102,7 @@ dirtyferryd_SOURCES = \
 	src/daemon/main.c src/daemon/admin.c src/daemon/admin.h \
 	src/daemon/options.c src/daemon/options.h \
 	src/daemon/orphans.c src/daemon/orphans.h src/daemon/statedir.c src/daemon/statedir.h \
-	src/daemon/privilege.c src/daemon/privilege.h src/daemon/ready.c src/daemon/ready.h \
-	src/daemon/share.c src/daemon/share.h
+	src/daemon/privilege.c src/daemon/privilege.h src/daemon/ready.c src/daemon/ready.h
 
 bin_PROGRAMS += dirtyferry
 dirtyferry_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(JANSSON_CFLAGS)

@@ -4,11 +4,6 @@
 # --max-bitmap-bytes; the number of descriptors; ipc sockets.
 . "$(dirname "$0")/fail-common.sh"
 
-# Set when daemons claim the paths of their ipc sockets (src/net/ipc.h).
-ipc_claimed=1
-# Set when new disks of a shared directory are made for the group, and a writer needs no right to list STATE.
-disks_shared=
-
 umask 022       # the daemon's modes are its own
 group=54321
 
@@ -238,12 +233,12 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
     # Existing disks are opened when the daemon starts.
     host a --writer-group $group
     host b
-    expect "STATE" "$(modes "$dir/a")" " 1 0710 $group "
+    expect "STATE" "$(modes "$dir/a")" " 1 0750 $group "
     expect "STATE/disks" "$(modes "$dir/a/disks")" " 1 2750 $group "
     expect "disks" "$(modes "$dir/a"/disks/*)" " 2 2750 $group "
     expect "files of disks" "$(find "$dir/a"/disks -type f ! \( -perm 0660 -gid $group \))" ""
     expect "what is private" "$(find "$dir/a/sessions" "$dir/a/dumps" "$dir/a/lock" ! -type l -perm /07077)" ""
-    for file in "$dir/a" "$dir/a/sessions" "$dir/a/dumps"; do
+    for file in "$dir/a/sessions" "$dir/a/dumps"; do
         cannot ls "$file"
     done
     for file in "$dir/a/lock" "$dir/a/sessions"/*.damaged; do
@@ -254,17 +249,13 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
     cannot mv "$dir/a/disks/two/disk" "$dir/a/disks/two/other"
     writer test -w "$dir/a/disks/two/disk" -a -r "$dir/a/disks/two/disk" || fail "a writer cannot write to the disk"
     ! setpriv --reuid=65534 --regid=65534 --clear-groups test -r "$dir/a/disks/two/disk" || fail "everybody can read the disk"
-    if [ -n "$disks_shared" ]; then
-        a disk add three --size 1G
-        a bitmap add three daily
-        expect "a new disk" "$(modes "$dir/a/disks/three")" " 1 2750 $group "
-        expect "its files" "$(modes "$dir/a/disks/three"/*)" " 2 0660 $group "
-        expect "a writer's mark" "$(echo 'mark 0 65536' | writer "$dir/hold-section" "$dir/a" three)" ok
-        expect "a writer's mark" "$(echo 'mark 0 65536' | writer "$dir/hold-section" "$dir/a" two)" ok
-        expect "bits" "$(flags a three daily count)" "count=65536"
-    else
-        no_part "writers of another user (needs shared disks)"
-    fi
+    a disk add three --size 1G
+    a bitmap add three daily
+    expect "a new disk" "$(modes "$dir/a/disks/three")" " 1 2750 $group "
+    expect "its files" "$(modes "$dir/a/disks/three"/*)" " 2 0660 $group "
+    expect "a writer's mark" "$(echo 'mark 0 65536' | writer "$dir/hold-section" "$dir/a" three)" ok
+    expect "a writer's mark" "$(echo 'mark 0 65536' | writer "$dir/hold-section" "$dir/a" two)" ok
+    expect "bits" "$(flags a three daily count)" "count=65536"
     # The journals of a session that begins while it is open are private, too.
     session=$(prepared two/daily --workers 0)
     expect "journal" "$(modes "$dir/a/sessions/$session.source")" " 1 0600 0 "
@@ -279,7 +270,7 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
     stop a
     host a
     expect "open to others" "$(find "$dir/a" ! -type l -perm /07077)" ""
-    logged a "'[^']*/a' was open to others .mode 0710.: it has mode 0700 now"
+    logged a "'[^']*/a' was open to others .mode 0750.: it has mode 0700 now"
     stop a
 
     # Not root, not a member.
@@ -336,43 +327,39 @@ stop b
 
 # ---- ipc sockets
 
-if [ -n "$ipc_claimed" ]; then
-    mkdir -m 1777 "$dir/shared"
-    mkdir -m 700 "$dir/private"
-    sock=$dir/private/sock
-    no_start f 'private one is needed' -- --control "ipc://$dir/shared/sock"
-    no_start f 'private one is needed' -- --data "ipc://$dir/shared/sock"
-    no_start f 'private one is needed' -- --events "ipc://$dir/shared/sock"
-    no_start f 'abstract' -- --control 'ipc://@dirtyferry'
-    expect "files in a shared directory" "$(ls -A "$dir/shared")" ""
-    echo precious >"$sock"
-    no_start f 'not a socket' -- --control "ipc://$sock"
-    expect "the file" "$(cat "$sock")" precious
-    rm "$sock"
-    start f --control "ipc://$sock"
-    no_start g 'another program listens' -- --control "ipc://$sock"
-    on f disk list >/dev/null
-    die f
-    [ -S "$sock" ] || fail "a killed daemon leaves its socket"
-    start f --control "ipc://$sock"
-    on f disk list >/dev/null
-    expect "modes" "$(find "$dir/private" -type s -perm /077 -o -name '*.lock' -perm /077)" ""
-    stop f
-    expect "left behind" "$(ls -A "$dir/private")" ""
-    "$python" -c '
+mkdir -m 1777 "$dir/shared"
+mkdir -m 700 "$dir/private"
+sock=$dir/private/sock
+no_start f 'private one is needed' -- --control "ipc://$dir/shared/sock"
+no_start f 'private one is needed' -- --data "ipc://$dir/shared/sock"
+no_start f 'private one is needed' -- --events "ipc://$dir/shared/sock"
+no_start f 'abstract' -- --control 'ipc://@dirtyferry'
+expect "files in a shared directory" "$(ls -A "$dir/shared")" ""
+echo precious >"$sock"
+no_start f 'not a socket' -- --control "ipc://$sock"
+expect "the file" "$(cat "$sock")" precious
+rm "$sock"
+start f --control "ipc://$sock"
+no_start g 'another program listens' -- --control "ipc://$sock"
+on f disk list >/dev/null
+die f
+[ -S "$sock" ] || fail "a killed daemon leaves its socket"
+start f --control "ipc://$sock"
+on f disk list >/dev/null
+expect "modes" "$(find "$dir/private" -type s -perm /077 -o -name '*.lock' -perm /077)" ""
+stop f
+expect "left behind" "$(ls -A "$dir/private")" ""
+"$python" -c '
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
 s.bind(sys.argv[1])
 s.listen()
 print("listens", flush=True)
 sys.stdin.read()' "$sock" < <(exec sleep 60) >"$dir/listener" &
-    listener=$!
-    eventually "the other program listens" grep -q listens "$dir/listener"
-    no_start f 'another program listens' -- --control "ipc://$sock"
-    kill $listener
-    wait $listener 2>/dev/null || :
-else
-    no_part "ipc sockets (daemons do not claim their paths yet)"
-fi
+listener=$!
+eventually "the other program listens" grep -q listens "$dir/listener"
+no_start f 'another program listens' -- --control "ipc://$sock"
+kill $listener
+wait $listener 2>/dev/null || :
 
 finish

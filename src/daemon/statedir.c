@@ -15,7 +15,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/files.h"
-#include "daemon/share.h"
+#include "bitmap/disk.h"
 
 /* A symbolic link that the operator gave is followed: what it leads to is looked at. */
 static int open_directory(const char *path, int *out, struct df_error *err)
@@ -71,15 +71,15 @@ static int share_with(const struct statedir *dir, int fd, int disks, const char 
 {
     int r = open_to_group(disks, path, 02750, group, err);
     if (!r)
-        r = share_disks(disks, path, true, err);
-    return r < 0 ? r : open_to_group(fd, dir->path, 0710, group, err);
+        r = disk_share_all(dir->path, true, err);
+    return r < 0 ? r : open_to_group(fd, dir->path, 0750, group, err);
 }
 
 /* The set-group-ID bit says that disks may be open to a group still. */
-static int close_disks(int disks, const char *path, struct df_error *err)
+static int close_disks(const struct statedir *dir, int disks, const char *path, struct df_error *err)
 {
     struct stat st;
-    int r = fstat(disks, &st) == 0 && (st.st_mode & S_ISGID) ? share_disks(disks, path, false, err) : 0;
+    int r = fstat(disks, &st) == 0 && (st.st_mode & S_ISGID) ? disk_share_all(dir->path, false, err) : 0;
     return r < 0 ? r : files_limit_mode(disks, path, 0700, err);
 }
 
@@ -91,12 +91,12 @@ static int set_modes(const struct statedir *dir, int fd, const char *writer_grou
     snprintf(path, sizeof path, "%s/disks", dir->path);
     int r = writer_group ? find_group(writer_group, &group, err) : 0;
     if (!r)
-        r = files_limit_mode(fd, dir->path, writer_group ? 0710 : 0700, err);
+        r = files_limit_mode(fd, dir->path, writer_group ? 0750 : 0700, err);
     if (!r)
         r = files_open_directory(dir->path, "disks", 02750, &disks, err);
     if (r < 0)
         return r;
-    return writer_group ? share_with(dir, fd, disks, path, group, err) : close_disks(disks, path, err);
+    return writer_group ? share_with(dir, fd, disks, path, group, err) : close_disks(dir, disks, path, err);
 }
 
 static int check_parts(const struct statedir *dir, struct df_error *err)

@@ -5,8 +5,8 @@
  * daemon starts.  With a writer group only what writers need is open:
  *
  *                 private   with a group
- *     STATE        0700     0710 GROUP
- *     disks        0700     02750 GROUP     what is in it: share.h
+ *     STATE        0700     0750 GROUP
+ *     disks        0700     02750 GROUP     what is in it: bitmap/share.c
  *     sessions     0700     0700
  *     dumps        0700     0700
  *     lock         0600     0600
