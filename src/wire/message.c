@@ -107,6 +107,13 @@ static int check_field(const struct field *field, const node *value, struct df_e
     return bad(field, "has no type", err);
 }
 
+/* An empty text may point nowhere at all. */
+static bool same_text(const node *a, const node *b)
+{
+    uint32_t n = a->via.str.size;
+    return n == b->via.str.size && (!n || !memcmp(a->via.str.ptr, b->via.str.ptr, n));
+}
+
 /* A key that stands twice would be read by one side and checked by the other: refused. */
 static int check_unique(const node *map, struct df_error *err)
 {
@@ -116,7 +123,7 @@ static int check_unique(const node *map, struct df_error *err)
             return error_set(err, -EPROTO, "the message has a key that is not a text");
         for (uint32_t j = 0; j < i; j++) {
             const node *b = &map->via.map.ptr[j].key;
-            if (a->via.str.size == b->via.str.size && !memcmp(a->via.str.ptr, b->via.str.ptr, a->via.str.size))
+            if (same_text(a, b))
                 return error_set(err, -EPROTO, "the message has the key '%.*s' twice", (int)(a->via.str.size < 64 ? a->via.str.size : 64), a->via.str.ptr);
         }
     }
