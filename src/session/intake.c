@@ -98,8 +98,12 @@ int target_open(struct session *s, bool fresh, struct df_error *err)
         /* Not busy any more: it was reclaimed, and only the journal does not know it yet. */
         if (r < 0 || !b->info.busy)
             continue;
+        /* The journal's number of chunks is for reports: what is filled goes by the bitmap that is there. */
         b->chunking = (struct chunking){ b->info.nbits, s->chunk_bytes };
-        r = open_intake(s, b, fresh, err);
+        r = chunking_check(&b->chunking, err);
+        b->chunks = chunk_count(&b->chunking);
+        if (!r)
+            r = open_intake(s, b, fresh, err);
     }
     return r;
 }

@@ -42,7 +42,7 @@ static const struct field bitmap_fields[] = {
     { 0 }
 };
 
-static const struct field entry_fields[] = {
+const struct field journal_fields[] = {
     { "session", FIELD_UUID, false, 0, 0, 0 }, TEXT("role", 6), TEXT("state", 32),
     U64("epoch", WIRE_EPOCH_MAX), U64("chunk_size", WIRE_CHUNK_BYTES_MAX),
     TEXT("peer", WIRE_ENDPOINT_BYTES), TEXT("data", WIRE_ENDPOINT_BYTES),
@@ -226,44 +226,87 @@ void journal_remove(struct session *s)
 
 /* --------------------------------------------------------------- reading */
 
-/* The entry of a slot, if it is whole; free() it.  One that was never written is all zero. */
-static uint8_t *read_slot(struct journal *j, unsigned slot, struct slot_head *head)
+/* Is there a whole entry in the slot?  One that was never written is all zero. */
+static bool slot_is_whole(struct journal *j, const uint8_t *slot, struct slot_head *head)
 {
     static const struct slot_head unwritten;
-    off_t at = (off_t)(slot * j->slot_bytes);
-    if (pread(j->fd, head, sizeof *head, at) != sizeof *head || !memcmp(head, &unwritten, sizeof unwritten))
-        return NULL;
+    memcpy(head, slot, sizeof *head);
+    if (!memcmp(head, &unwritten, sizeof unwritten))
+        return false;
     bool sound = !memcmp(head->magic, slot_magic, sizeof slot_magic) && head->nbytes <= j->slot_bytes - sizeof *head;
-    CLEANUP(cleanup_free) uint8_t *entry = sound ? malloc(head->nbytes) : NULL;
-    if (entry && pread(j->fd, entry, head->nbytes, at + (off_t)sizeof *head) == (ssize_t)head->nbytes && slot_sum(head, entry) == head->sum)
-        return steal(&entry);
+    if (sound && slot_sum(head, slot + sizeof *head) == head->sum)
+        return true;
     j->torn = true;
-    return NULL;
+    return false;
 }
 
-static int read_newest(struct journal *j, struct message **out, struct df_error *err)
+static int check_size(uint64_t nbytes, struct df_error *err)
 {
-    CLEANUP(cleanup_free) uint8_t *newest = NULL;
-    struct slot_head head, best = { .number = 0 };
-    struct stat st;
-    if (fstat(j->fd, &st) < 0)
-        return error_errno(err, -errno, "it cannot be looked at");
-    j->slot_bytes = (size_t)st.st_size / JOURNAL_SLOTS;
-    if (!S_ISREG(st.st_mode) || j->slot_bytes < SLOT_UNIT || j->slot_bytes > SLOT_MAX || j->slot_bytes % SLOT_UNIT)
+    uint64_t slot = nbytes / JOURNAL_SLOTS;
+    if (slot < SLOT_UNIT || slot > SLOT_MAX || nbytes % (JOURNAL_SLOTS * SLOT_UNIT))
         return error_set(err, -EPROTO, "it has not the size of a journal");
+    return 0;
+}
+
+/* What the schema does not say. */
+static int check_entry(const node *entry, struct df_error *err)
+{
+    const char *role = node_text(entry, "role"), *state = node_text(entry, "state");
+    bool source = !strcmp(role, role_name(ROLE_SOURCE));
+    if ((!source && strcmp(role, role_name(ROLE_TARGET))) || !state_find(source ? ROLE_SOURCE : ROLE_TARGET, state))
+        return error_set(err, -EPROTO, "its entry is of a %s that is %s, which is not known", role, state);
+    return chunk_bytes_check(node_u64(entry, "chunk_size", 0), err);
+}
+
+int journal_decode(const uint8_t *bytes, size_t nbytes, struct journal *j, struct message **entry, struct df_error *err)
+{
+    const uint8_t *newest = NULL;
+    struct slot_head head, best = { .number = 0 };
+    int r = check_size(nbytes, err);
+    if (r < 0)
+        return r;
+    j->slot_bytes = nbytes / JOURNAL_SLOTS;
     for (unsigned slot = 0; slot < JOURNAL_SLOTS; slot++) {
-        uint8_t *entry = read_slot(j, slot, &head);
-        if (!entry || head.number <= best.number) {
-            free(entry);
+        const uint8_t *at = bytes + slot * j->slot_bytes;
+        if (!slot_is_whole(j, at, &head) || head.number <= best.number)
             continue;
-        }
-        free(newest);
-        newest = entry;
+        newest = at + sizeof head;
         best = head;
         j->newest = j->synced = j->syncing = slot;
     }
     j->number = best.number;
-    return newest ? message_decode_map(newest, best.nbytes, entry_fields, out, err) : error_set(err, -EPROTO, "it has no whole entry");
+    if (!newest)
+        return error_set(err, -EPROTO, "it has no whole entry");
+    r = message_decode_map(newest, best.nbytes, journal_fields, entry, err);
+    if (!r && (r = check_entry((*entry)->root, err)) < 0)
+        message_free(entry);
+    return r;
+}
+
+/* A slot that cannot be read, be it for its medium, is one that is not whole. */
+static void read_slots(int fd, uint8_t *bytes, size_t slot_bytes)
+{
+    for (unsigned slot = 0; slot < JOURNAL_SLOTS; slot++) {
+        uint8_t *at = bytes + slot * slot_bytes;
+        if (pread(fd, at, slot_bytes, (off_t)(slot * slot_bytes)) != (ssize_t)slot_bytes)
+            memset(at, 0xff, slot_bytes);
+    }
+}
+
+static int read_newest(struct journal *j, struct message **entry, struct df_error *err)
+{
+    struct stat st;
+    if (fstat(j->fd, &st) < 0)
+        return error_errno(err, -errno, "it cannot be looked at");
+    size_t nbytes = S_ISREG(st.st_mode) ? (size_t)st.st_size : 0;
+    int r = check_size(nbytes, err);
+    if (r < 0)
+        return r;
+    CLEANUP(cleanup_free) uint8_t *bytes = malloc(nbytes);
+    if (!bytes)
+        return error_errno(err, -ENOMEM, "it cannot be read");
+    read_slots(j->fd, bytes, nbytes / JOURNAL_SLOTS);
+    return journal_decode(bytes, nbytes, j, entry, err);
 }
 
 /* Every journal of the directory is read by these. */

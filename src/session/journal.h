@@ -54,6 +54,15 @@ void journal_close(struct journal *journal);
 /* The session is forgotten. */
 void journal_remove(struct session *session);
 
+/* Keys of an entry, as in schema.h. */
+extern const struct field journal_fields[];
+
+/*
+ * The newest whole entry of a journal's bytes, its fields checked; of *journal
+ * number, slots and `torn` are set.  -EPROTO: there is none, or it makes no sense.
+ */
+int journal_decode(const uint8_t *bytes, size_t nbytes, struct journal *journal, struct message **entry, struct df_error *err);
+
 /*
  * Call `each` for every readable journal with its newest entry, whose fields
  * are checked; *journal is then the callee's.  Unreadable ones, and links, are
