@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# DF_SANITIZERS: --with-sanitizers=address,undefined or =thread
+# DF_SANITIZERS: --with-sanitizers=address,undefined or =thread; with fuzzer-no-link among them (clang): fuzz targets only.
 AC_DEFUN([DF_SANITIZERS], [
   AC_ARG_WITH([sanitizers],
     [AS_HELP_STRING([--with-sanitizers=LIST], [build with -fsanitize=LIST, e.g. address,undefined or thread])],
@@ -10,5 +10,9 @@ AC_DEFUN([DF_SANITIZERS], [
     AS_CASE([$with_sanitizers], [*thread*], [SANITIZER_CFLAGS="$SANITIZER_CFLAGS -Wno-tsan"])
   ])
   AC_SUBST([SANITIZER_CFLAGS])
+  AM_CONDITIONAL([FUZZERS], [case $with_sanitizers in #(
+    *fuzzer*) :;; #(
+    *) false;;
+  esac])
   AM_CONDITIONAL([SANITIZERS], [test "x$with_sanitizers" != xno])
 ])

@@ -21,7 +21,7 @@ demo: all
 # The programs only, without those that the other tests need.
 unit_programs = $(filter tests/unit-% tests/stress-%,$(check_PROGRAMS))
 check-units:
-	$(MAKE) $(AM_MAKEFLAGS) check-TESTS check_PROGRAMS='$(unit_programs)' TESTS='$(unit_programs)'
+	$(MAKE) $(AM_MAKEFLAGS) check-TESTS check_PROGRAMS='$(unit_programs) $(fuzz_targets)' TESTS='$(unit_programs) tests/fuzz-replay.sh'
 
 # The whole suite has run in the build that makes the tarball: one test of each
 # kind shows that it can be built, tested and installed.
