@@ -2,9 +2,9 @@
 # Fuzz targets (tests/fuzz/fuzz-NAME.c), in two ways: `make fuzz` builds them with clang and libFuzzer in fuzz/ and runs
 # them; `make check` gives the seeds and what was found before to the same targets as this build compiles them.
 
-fuzz_names = control data events dump journal map
+fuzz_names = control data events dump journal disk map
 fuzz_targets = tests/fuzz/fuzz-control tests/fuzz/fuzz-data tests/fuzz/fuzz-events tests/fuzz/fuzz-dump \
-	tests/fuzz/fuzz-journal tests/fuzz/fuzz-map
+	tests/fuzz/fuzz-journal tests/fuzz/fuzz-disk tests/fuzz/fuzz-map
 
 EXTRA_DIST += tests/fuzz tests/fuzz.sh tests/fuzz-replay.sh
 
@@ -60,6 +60,12 @@ tests_fuzz_fuzz_map_CPPFLAGS = $(fuzz_cppflags)
 tests_fuzz_fuzz_map_CFLAGS = $(fuzz_cflags)
 tests_fuzz_fuzz_map_LDFLAGS = $(fuzz_ldflags) $(fuzz_wraps)
 tests_fuzz_fuzz_map_LDADD = libbitmap.la libbase.la
+
+tests_fuzz_fuzz_disk_SOURCES = tests/fuzz/fuzz-disk.c tests/fuzz/fuzz.h tests/fuzz/guards.h tests/fuzz/disks.h $(fuzz_main)
+tests_fuzz_fuzz_disk_CPPFLAGS = $(fuzz_cppflags)
+tests_fuzz_fuzz_disk_CFLAGS = $(fuzz_cflags)
+tests_fuzz_fuzz_disk_LDFLAGS = $(fuzz_ldflags) $(fuzz_wraps) -Wl,--wrap=fcntl -Wl,--wrap=openat -Wl,--wrap=fstat
+tests_fuzz_fuzz_disk_LDADD = libbitmap.la libbase.la
 
 # ---- make fuzz
 

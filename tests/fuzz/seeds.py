@@ -112,8 +112,35 @@ def map_steps():
             yield little(nbits - 1, 3) + b"\1" + setting[0] + scribble(offset, some) + walk + sums + bytes([10]) + bytes([2]) + walk + writing + bytes([8, 0, 0, 0, 9, 0, 0])
 
 
+def disk_steps():
+    """fuzz-disk: scribble, later, reseal, map, close, reopen, look, look map, look one, record, manage, hand over."""
+    def place(kind, n, table=0, byte=0):
+        return bytes([table, n, kind]) + (little(byte, 2) if kind == 6 else b"")
+
+    def scribble(where, some, later=None):
+        return (bytes([0]) if later is None else bytes([1, later])) + where + bytes([len(some)]) + some
+
+    look, reopen = b"\6", b"\5"
+    recording = b"\x09" + little(5 << 20, 4) + little(70000, 3)
+    managing = [bytes([10, what, 7, name]) for what in range(12) for name in (0, 1, 3)]
+    handing = [bytes([11, what, name]) for what in range(9) for name in (0, 3, 4, 5)]
+    for one in managing + handing:
+        yield reopen + look + recording + one + look
+    for name in range(8):
+        yield reopen + bytes([7, name, 0, 7, name, 1, 8, name])
+    edits = [(place(0, 8), little(1, 8)), (place(0, 16), bytes(16)), (place(0, 32), b"\2"), (place(1, 0), b"\1"), (place(1, 0), b"\xff" * 8),
+             (place(2, 0), b"\xff\xff"), (place(3, 0), b"\xff\1"), (place(3, 16), b"\xff"), (place(5, 24), b"\0\2"), (place(7, 0), b"\2")]
+    edits += [(place(6, i, t, byte), some) for t in (0, 1) for i in (0, 5) for byte, some in ((0, b"\x77"), (32, b"\x09"), (33, b"\xff"), (34, b"\x28"), (35, b""))]
+    for where, some in edits:
+        yield scribble(where, some) + b"\2\0\2\1" + reopen + look + recording + look
+        yield reopen + recording + scribble(where, some) + look + recording + managing[0] + look
+        yield reopen + scribble(where, some, 3) + look + recording + look
+    yield b"\3\1\x80\0\0\0" + reopen + look + recording
+    yield b"\3\1\xff\0\0\0" + reopen + look + recording
+
+
 def main(out):
-    for name, seeds in (("control", control), ("data", data), ("events", events), ("dump", dump), ("journal", journal), ("map", map_steps)):
+    for name, seeds in (("control", control), ("data", data), ("events", events), ("dump", dump), ("journal", journal), ("map", map_steps), ("disk", disk_steps)):
         os.makedirs(os.path.join(out, name), exist_ok=True)
         for i, seed in enumerate(seeds()):
             with open(os.path.join(out, name, "%03d" % i), "wb") as f:
