@@ -30,6 +30,31 @@ for number, i, nbytes in heads if which == "all" else [max(heads)]:
 DAMAGE
 }
 
+# rewrite NAME SESSION.ROLE KEY NUMBER: in every entry, with right checksums; `chunks` is of each bitmap
+rewrite()
+{
+    "$python" -B - "$dir/$1/sessions/$2" "$3" "$4" "$(dirname "${BASH_SOURCE[0]}")" <<'REWRITE' || fail "the journal could not be rewritten"
+import os, struct, sys
+path, key, value, tests = sys.argv[1:]
+sys.path.insert(0, tests)
+import msgpack
+from vectors import xxh3
+f = open(path, "r+b")
+slot = os.path.getsize(path) // 4
+for at in range(0, 4 * slot, slot):
+    f.seek(at)
+    magic, number, nbytes, _ = struct.unpack("<8s3Q", f.read(32))
+    if any(magic):
+        entry = msgpack.unpackb(f.read(nbytes), raw=False)
+        for where in entry["bitmaps"] if key == "chunks" else [entry]:
+            where[key] = int(value)
+        entry = msgpack.packb(entry, use_bin_type=True)
+        head = struct.pack("<8sQQ", magic, number, len(entry))
+        f.seek(at)
+        f.write(head + struct.pack("<Q", xxh3(entry, xxh3(head, 0))) + entry)
+REWRITE
+}
+
 is_put_aside()  # NAME SESSION.ROLE
 {
     [ -f "$dir/$1/sessions/$2.damaged" ] && [ ! -e "$dir/$1/sessions/$2" ] || fail "the journal is not put aside: $(ls "$dir/$1/sessions")"
@@ -108,4 +133,17 @@ expect "target" "$(flags b five daily busy recording inconsistent count)" "busy=
 expect "the source's bits" "$(bits a five daily)" "$before"
 refuse 1 "$session.*does not know it" -- a rollback "$session"
 refuse 1 "read-only" -- a bitmap mark five 0 1
+
+# ---- whole, and makes no sense: what the bitmap says counts, or it is put aside
+small_disk six
+session=$(prepared six/daily --workers 0)
+die b
+rewrite b "$session.target" chunks 1
+host b
+pivot "$session"
+expect "chunks" "$(about b "$session" target chunks)" "$(about a "$session" source chunks)"
+die b
+rewrite b "$session.target" chunk_size 0
+host b
+is_put_aside b "$session.target"
 finish
