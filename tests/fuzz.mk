@@ -6,7 +6,8 @@ fuzz_names = control data events dump journal disk map
 fuzz_targets = tests/fuzz/fuzz-control tests/fuzz/fuzz-data tests/fuzz/fuzz-events tests/fuzz/fuzz-dump \
 	tests/fuzz/fuzz-journal tests/fuzz/fuzz-disk tests/fuzz/fuzz-map
 
-EXTRA_DIST += tests/fuzz tests/fuzz.sh tests/fuzz-replay.sh
+# Not the whole directory: the build has objects in one of that name.
+EXTRA_DIST += tests/fuzz.sh tests/fuzz-replay.sh tests/fuzz/seeds.py tests/fuzz/fuzz-keys.c tests/fuzz/regressions
 
 # In fuzz/ main() is libFuzzer's.
 if FUZZERS
