@@ -56,6 +56,23 @@ static int find_group(const char *name, gid_t *group, struct df_error *err)
     return 0;
 }
 
+/*
+ * Root is in any group that it likes, as long as it has its capabilities.  It
+ * gives them up, and would then no longer be able to keep S_ISGID on what it makes.
+ */
+static void join(gid_t group)
+{
+    gid_t groups[NGROUPS_MAX + 1];
+    int n = getgroups(NGROUPS_MAX, groups);
+    for (int i = 0; i < n; i++)
+        if (groups[i] == group)
+            return;
+    if (n < 0 || getegid() == group)
+        return;
+    groups[n] = group;
+    setgroups((size_t)n + 1, groups);   /* who may not is told by open_to_group() */
+}
+
 /* The kernel takes S_ISGID away without a word when the user is not in the group: look again. */
 static int open_to_group(int fd, const char *path, mode_t mode, gid_t group, struct df_error *err)
 {
@@ -69,6 +86,7 @@ static int open_to_group(int fd, const char *path, mode_t mode, gid_t group, str
 /* STATE/disks, then STATE: nobody gets in before the rest is as it should be. */
 static int share_with(const struct statedir *dir, int fd, int disks, const char *path, gid_t group, struct df_error *err)
 {
+    join(group);
     int r = open_to_group(disks, path, 02750, group, err);
     if (!r)
         r = disk_share_all(dir->path, true, err);

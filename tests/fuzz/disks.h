@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "bitmap/disk.h"
+#include "bitmap/fault.h"
 #include "guards.h"
 
 #define DISK_BYTES  (UINT64_C(16) << 20)
@@ -162,6 +163,7 @@ static void disks_make(void)
     close(fd);
     disks.pristine = *disks.shared;
     disks_keep_files();
+    CHECK(fault_start(NULL) == 0);
     atexit(disks_remove);
 }
 

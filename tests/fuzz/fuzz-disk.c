@@ -63,7 +63,7 @@ static void reseal(struct input *in)
         table_seal(t, t->number, t->fence);
 }
 
-/* A map file; that the file gets shorter is for when nobody has it mapped. */
+/* A map file; it may get shorter while it is mapped, too. */
 static void scribble_map(struct world *w)
 {
     struct input *in = &w->in;
@@ -74,11 +74,11 @@ static void scribble_map(struct world *w)
     int fd = __real_openat(disks.dirfd, name, O_RDWR | O_CLOEXEC, 0);
     if (fd < 0)
         return;
-    if (how < 0x80 || w->disk)
+    if (how < 0x80)
         CHECK(pwrite(fd, bytes, n, (off_t)offset) == (ssize_t)n);
     else
         CHECK(ftruncate(fd, (off_t)offset) == 0);
-    if (how == 0xff && !w->disk)
+    if (how == 0xff)
         unlinkat(disks.dirfd, name, 0);
     close(fd);
 }
