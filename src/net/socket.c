@@ -192,8 +192,10 @@ int net_connect(const struct net *net, void *socket, const struct net_address *a
 void net_close(void **socket)
 {
     void *s = steal(socket);
-    if (s)
-        zmq_close(s);
+    if (!s)
+        return;
+    zmq_socket_monitor(s, NULL, 0);     /* else an I/O thread waits and leaks when nobody takes the last events any more */
+    zmq_close(s);
 }
 
 int net_queue_length(uint32_t message_bytes)
