@@ -2,12 +2,12 @@
 # Fuzz targets (tests/fuzz/fuzz-NAME.c), in two ways: `make fuzz` builds them with clang and libFuzzer in fuzz/ and runs
 # them; `make check` gives the seeds and what was found before to the same targets as this build compiles them.
 
-fuzz_names = control data events dump journal disk map
+fuzz_names = control data events dump journal keys disk map
 fuzz_targets = tests/fuzz/fuzz-control tests/fuzz/fuzz-data tests/fuzz/fuzz-events tests/fuzz/fuzz-dump \
-	tests/fuzz/fuzz-journal tests/fuzz/fuzz-disk tests/fuzz/fuzz-map
+	tests/fuzz/fuzz-journal tests/fuzz/fuzz-keys tests/fuzz/fuzz-disk tests/fuzz/fuzz-map
 
 # Not the whole directory: the build has objects in one of that name.
-EXTRA_DIST += tests/fuzz.sh tests/fuzz-replay.sh tests/fuzz/seeds.py tests/fuzz/fuzz-keys.c tests/fuzz/regressions
+EXTRA_DIST += tests/fuzz.sh tests/fuzz-replay.sh tests/fuzz/seeds.py tests/fuzz/regressions
 
 # In fuzz/ main() is libFuzzer's.
 if FUZZERS
@@ -55,6 +55,12 @@ tests_fuzz_fuzz_journal_CPPFLAGS = $(fuzz_cppflags)
 tests_fuzz_fuzz_journal_CFLAGS = $(fuzz_cflags)
 tests_fuzz_fuzz_journal_LDFLAGS = $(fuzz_ldflags)
 tests_fuzz_fuzz_journal_LDADD = $(fuzz_session)
+
+tests_fuzz_fuzz_keys_SOURCES = tests/fuzz/fuzz-keys.c tests/fuzz/fuzz.h $(fuzz_main)
+tests_fuzz_fuzz_keys_CPPFLAGS = $(fuzz_cppflags)
+tests_fuzz_fuzz_keys_CFLAGS = $(fuzz_cflags)
+tests_fuzz_fuzz_keys_LDFLAGS = $(fuzz_ldflags)
+tests_fuzz_fuzz_keys_LDADD = $(fuzz_session)
 
 tests_fuzz_fuzz_map_SOURCES = tests/fuzz/fuzz-map.c tests/fuzz/fuzz.h tests/fuzz/guards.h $(fuzz_main)
 tests_fuzz_fuzz_map_CPPFLAGS = $(fuzz_cppflags)

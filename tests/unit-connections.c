@@ -93,7 +93,7 @@ static bool is_left(const struct pair *p)
 /* As libzmq does: the event, then the descriptor. */
 static void closed(struct pair *p)
 {
-    connections_closed(c, p->fd, p->service, NULL);
+    connections_closed(c, p->fd, p->service, false);
     close(p->fd);
     close(p->other);
 }
@@ -168,11 +168,11 @@ START_TEST(high_descriptor_is_cut)
         connections_opened(c, high, SERVICE_CONTROL);
         ck_assert(is_cut(&p));
         connections_heard(c, high, "key");
-        connections_closed(c, high, SERVICE_CONTROL, "gone");
+        connections_closed(c, high, SERVICE_CONTROL, true);
         close(high);
     }
     connections_heard(c, -1, "key");        /* of a message without a connection */
-    connections_closed(c, -1, SERVICE_CONTROL, "gone");
+    connections_closed(c, -1, SERVICE_CONTROL, true);
     ck_assert(!connections_tick(c));
     close(p.fd);
     close(p.other);
@@ -223,7 +223,7 @@ START_TEST(end_of_another_service)
 {
     struct pair a = opened(pair_unix(), SERVICE_CONTROL);
     connections_opened(c, a.fd, SERVICE_DATA);
-    connections_closed(c, a.fd, SERVICE_CONTROL, NULL);
+    connections_closed(c, a.fd, SERVICE_CONTROL, false);
     connections_heard(c, a.fd, "a");
     ck_assert(connections_tick(c));
     connections_cut_key(c, "a");
@@ -272,24 +272,42 @@ START_TEST(address_is_looked_at)
     ck_assert_int_eq(dup2(b.fd, a.fd), a.fd);
     connections_cut_key(c, "a");
     ck_assert(is_left(&b));
-    connections_closed(c, a.fd, SERVICE_CONTROL, NULL);
+    connections_closed(c, a.fd, SERVICE_CONTROL, false);
     close(a.fd);
     close(b.fd);
     close(b.other);
 }
 END_TEST
 
+#define NO_HANDSHAKE "what was sent is no handshake"
+#define NOT_ENDED    "ended before its handshake did"
+
+/* Once each: refusals of the same pair are not logged again for a while. */
 START_TEST(reasons_are_logged)
 {
-    struct pair a = opened(pair_tcp(), SERVICE_CONTROL), b = opened(pair_tcp(), SERVICE_CONTROL);
-    connections_closed(c, a.fd, SERVICE_CONTROL, "a reason");
-    ck_assert_uint_eq(logged("refused: 127.0.0.1: control: a reason"), 1);
-    connections_closed(c, a.fd, SERVICE_CONTROL, "another");     /* it is closed already */
+    struct pair a = opened(pair_tcp(), SERVICE_CONTROL), b = opened(pair_tcp(), SERVICE_CONTROL), heard = opened(pair_tcp(), SERVICE_CONTROL),
+                silent = opened(pair_tcp(), SERVICE_CONTROL), denied = opened(pair_tcp(), SERVICE_CONTROL);
+    connections_heard(c, heard.fd, "key");
+    connections_settled(c, SERVICE_CONTROL);
+    connections_settled(c, SERVICE_CONTROL);
+    connections_refused(c, SERVICE_CONTROL);
+    closed(&heard);
+    closed(&denied);
+    closed(&silent);        /* two handshakes were good: the one that was heard, and this one */
+    ck_assert_uint_eq(logged("refused"), 0);
+    connections_closed(c, a.fd, SERVICE_CONTROL, true);
+    ck_assert_uint_eq(logged("refused: 127.0.0.1: control: a connection that " NOT_ENDED), 1);
+    connections_closed(c, a.fd, SERVICE_CONTROL, false);    /* it is closed already */
+    ck_assert_uint_eq(logged(NO_HANDSHAKE), 0);
+    struct pair c1 = opened(pair_tcp(), SERVICE_CONTROL);
     connections_cut_key(c, "");
-    connections_closed(c, b.fd, SERVICE_CONTROL, "a third");     /* that was us */
-    ck_assert_uint_eq(logged("another") + logged("a third"), 0);
+    closed(&c1);                                            /* that was us */
+    closed(&b);
+    ck_assert_uint_eq(logged(NO_HANDSHAKE), 0);
+    struct pair garbage = opened(pair_tcp(), SERVICE_CONTROL);
+    closed(&garbage);
+    ck_assert_uint_eq(logged("refused: 127.0.0.1: control: " NO_HANDSHAKE), 1);
     close(a.fd), close(a.other);
-    close(b.fd), close(b.other);
 }
 END_TEST
 
@@ -413,12 +431,12 @@ START_TEST(threads_speak)
             connections_cut_key(c, keys[unit_below(SPEAKERS)]);
         ck_assert(connections_tick(c));
         if (unit_below(2))
-            connections_closed(c, race.pairs[unit_below(FDS)].fd, (enum service)unit_below(SERVICES), NULL);
+            connections_closed(c, race.pairs[unit_below(FDS)].fd, (enum service)unit_below(SERVICES), false);
         else
             connections_opened(c, race.pairs[unit_below(FDS)].fd, SERVICE_CONTROL);
     }
     for (unsigned i = 0; i < FDS * SERVICES; i++)
-        connections_closed(c, race.pairs[i / SERVICES].fd, (enum service)(i % SERVICES), NULL);
+        connections_closed(c, race.pairs[i / SERVICES].fd, (enum service)(i % SERVICES), false);
     ck_assert(!connections_tick(c));
     atomic_store_explicit(&race.end, true, memory_order_relaxed);
     for (unsigned i = 0; i < SPEAKERS; i++)

@@ -43,7 +43,14 @@ struct connection {
 struct connections {
     pthread_mutex_t mutex;
     struct refusals *refusals;
-    unsigned max, nopen;
+    unsigned max, max_silent, nopen;
+    /*
+     * Handshakes that ended well, less the connections of which that is known:
+     * they were heard, or ended.  A connection that ends unheard is one of them,
+     * unless there are none: then its handshake has failed.
+     */
+    int64_t settled[SERVICES];
+    int64_t refused[SERVICES];          /* keys that were not let in, whose connections have not ended yet */
     int64_t tick_ms;                    /* when the last one was */
     struct connection *oldest, *newest;
     struct connection table[CONNECTION_DESCRIPTORS];
@@ -62,6 +69,7 @@ int connections_new(unsigned max, struct refusals *refusals, struct connections 
         return error_errno(err, -ENOMEM, "cannot watch connections");
     pthread_mutex_init(&c->mutex, NULL);
     c->max = max;
+    c->max_silent = max / 2 < CONNECTION_SILENT ? max / 2 : CONNECTION_SILENT;
     c->tick_ms = clock_ms();
     c->refusals = refusals;
     *out = c;
@@ -153,20 +161,31 @@ static bool is_silent(const struct connection *connection)
     return !connection->cut && !atomic_load_explicit(&connection->speaker, memory_order_relaxed);
 }
 
-/* Newest first: those that are silent are among them, and the walk ends when there cannot be too many. */
-static void bound_silent(struct connections *c)
+static struct connection *oldest_silent(struct connections *c, unsigned *n)
 {
-    unsigned n = 0;
     struct connection *oldest = NULL;
-    for (struct connection *i = c->newest; i && n <= CONNECTION_SILENT; i = i->previous)
+    *n = 0;
+    for (struct connection *i = c->oldest; i; i = i->next)
         if (is_silent(i)) {
-            n++;
-            oldest = i;
+            oldest = oldest ? oldest : i;
+            ++*n;
         }
-    if (n <= CONNECTION_SILENT)
-        return;
-    note(c, oldest, "too many connections that say nothing, the oldest is ended");
-    cut(c, oldest);
+    return oldest;
+}
+
+/* Who says nothing goes first; only where all have spoken, the newest. */
+static void make_room(struct connections *c, struct connection *newest)
+{
+    unsigned n;
+    struct connection *silent = oldest_silent(c, &n);
+    bool full = c->nopen > c->max;
+    if (silent && silent != newest && (full || n > c->max_silent)) {
+        note(c, silent, "too many connections that say nothing, the oldest is ended");
+        cut(c, silent);
+    } else if (full) {
+        note(c, newest, "too many connections, the newest is ended");
+        cut(c, newest);
+    }
 }
 
 static void forget(struct connection *connection)
@@ -195,15 +214,37 @@ void connections_opened(struct connections *c, int fd, enum service service)
     get_peer(fd, &connection->peer);
     describe(fd, &connection->peer, connection->who);
     link_connection(c, connection);
-    if (c->nopen > c->max) {
-        note(c, connection, "too many connections, the newest is ended");
-        cut(c, connection);
-    } else {
-        bound_silent(c);
-    }
+    make_room(c, connection);
 }
 
-void connections_closed(struct connections *c, int fd, enum service service, const char *why)
+void connections_settled(struct connections *c, enum service service)
+{
+    LOCK_SCOPE(&c->mutex);
+    c->settled[service]++;
+}
+
+void connections_refused(struct connections *c, enum service service)
+{
+    LOCK_SCOPE(&c->mutex);
+    c->refused[service]++;
+}
+
+static bool take(int64_t *number)
+{
+    return *number > 0 && (*number)--;
+}
+
+/* What the log has not yet about a connection that ends unheard; NULL: nothing. */
+static const char *reason(struct connections *c, enum service service, bool failed)
+{
+    if (take(&c->refused[service]))
+        return NULL;
+    if (failed)
+        return "a connection that ended before its handshake did";
+    return take(&c->settled[service]) ? NULL : "what was sent is no handshake, or one side has a key and the other has none";
+}
+
+void connections_closed(struct connections *c, int fd, enum service service, bool failed)
 {
     if (fd < 0 || fd >= CONNECTION_DESCRIPTORS)
         return;
@@ -211,7 +252,8 @@ void connections_closed(struct connections *c, int fd, enum service service, con
     struct connection *connection = &c->table[fd];
     if (!connection->open || connection->service != service)
         return;     /* another one has the descriptor by now */
-    if (why && !connection->cut)
+    const char *why = is_silent(connection) ? reason(c, service, failed) : NULL;
+    if (why)
         note(c, connection, why);
     unlink_connection(c, connection);
     forget(connection);
@@ -233,6 +275,8 @@ static void bound_key(struct connections *c, struct connection *connection)
 static void set_speaker(struct connections *c, struct connection *connection, const char *key, uint64_t speaker)
 {
     LOCK_SCOPE(&c->mutex);
+    if (connection->open && is_silent(connection))
+        c->settled[connection->service]--;
     snprintf(connection->key, sizeof connection->key, "%s", key);
     atomic_store_explicit(&connection->speaker, speaker, memory_order_relaxed);
     if (connection->open)
@@ -255,6 +299,15 @@ void connections_heard(struct connections *c, int fd, const char *key)
         note(c, connection, "too many subscriptions");
         cut(c, connection);
     }
+}
+
+void connections_who(struct connections *c, int fd, char who[CONNECTION_WHO_BYTES])
+{
+    if (fd < 0 || fd >= CONNECTION_DESCRIPTORS)
+        return;
+    LOCK_SCOPE(&c->mutex);
+    if (c->table[fd].open)
+        memcpy(who, c->table[fd].who, CONNECTION_WHO_BYTES);
 }
 
 void connections_cut_key(struct connections *c, const char *key)

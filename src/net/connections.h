@@ -42,8 +42,12 @@ void connections_free(struct connections **connections);
 /* ---- the guard's thread */
 
 void connections_opened(struct connections *connections, int fd, enum service service);
-/* why: NULL, or what was wrong with it. */
-void connections_closed(struct connections *connections, int fd, enum service service, const char *why);
+/* A handshake ended well; which one's, libzmq does not say. */
+void connections_settled(struct connections *connections, enum service service);
+/* A key was not let in, and the log says so. */
+void connections_refused(struct connections *connections, enum service service);
+/* failed: in its handshake, as far as that is known. */
+void connections_closed(struct connections *connections, int fd, enum service service, bool failed);
 /* Those of that key, and those that are silent. */
 void connections_cut_key(struct connections *connections, const char *key);
 /* Cut what takes in too much.  False: there are none, and no further tick is needed. */
@@ -52,5 +56,7 @@ bool connections_tick(struct connections *connections);
 /* ---- any thread: a message came by it.  key: "" without keys */
 
 void connections_heard(struct connections *connections, int fd, const char *key);
+/* Its address; `who` stays as it is when there is none. */
+void connections_who(struct connections *connections, int fd, char who[CONNECTION_WHO_BYTES]);
 
 #endif

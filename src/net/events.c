@@ -79,6 +79,25 @@ void events_unsubscribe(struct subscription **subscriptionp)
     free(subscription);
 }
 
+int events_take_one(void *socket, struct message **event)
+{
+    bool more = true, found = false;
+    for (unsigned i = 0; more; i++) {
+        zmq_msg_t part;
+        zmq_msg_init(&part);
+        if (net_recv(&part, socket, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(&part);
+            break;
+        }
+        more = zmq_msg_more(&part);
+        uint64_t id;
+        if (i == 1 && !more)
+            found = message_decode(zmq_msg_data(&part), zmq_msg_size(&part), MESSAGE_EVENT, event, &id, NULL) == 0;
+        zmq_msg_close(&part);
+    }
+    return found;
+}
+
 int events_receive(struct subscription *subscription, int timeout_ms, struct message **event, struct df_error *err)
 {
     zmq_pollitem_t items[2] = { { subscription->socket, 0, ZMQ_POLLIN, 0 }, { handshake_socket(subscription->handshake), 0, ZMQ_POLLIN, 0 } };
@@ -91,19 +110,5 @@ int events_receive(struct subscription *subscription, int timeout_ms, struct mes
         return error_set(err, -EACCES, "the events at '%s' cannot be followed: %s", subscription->endpoint, why);
     if (!(items[0].revents & ZMQ_POLLIN))
         return 0;
-    bool more = true, found = false;
-    for (unsigned i = 0; more; i++) {
-        zmq_msg_t part;
-        zmq_msg_init(&part);
-        if (net_recv(&part, subscription->socket, ZMQ_DONTWAIT) < 0) {
-            zmq_msg_close(&part);
-            break;
-        }
-        more = zmq_msg_more(&part);
-        uint64_t id;
-        if (i == 1 && !more)
-            found = message_decode(zmq_msg_data(&part), zmq_msg_size(&part), MESSAGE_EVENT, event, &id, NULL) == 0;
-        zmq_msg_close(&part);
-    }
-    return found;
+    return events_take_one(subscription->socket, event);
 }

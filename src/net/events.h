@@ -36,4 +36,7 @@ void events_unsubscribe(struct subscription **subscription);
 /* 1: an event; 0: none within timeout_ms; messages that are not events are skipped.  -EACCES: the daemon does not let this side in. */
 int events_receive(struct subscription *subscription, int timeout_ms, struct message **event, struct df_error *err);
 
+/* The message that is there, whatever it is, from any socket: 1 if it is an event. */
+int events_take_one(void *socket, struct message **event);
+
 #endif

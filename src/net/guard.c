@@ -27,7 +27,7 @@ struct guard {
     /* the thread's */
     void *orders, *zap;
     void *monitors[SERVICES];
-    const char *failures[SERVICES];     /* what was wrong with the connection that ends next */
+    bool failed[SERVICES];              /* the connection that ends next did so in its handshake */
 };
 
 /* What the starting thread hands over; an empty message ends the guard. */
@@ -78,6 +78,8 @@ static void answer_zap(struct guard *guard)
         if (request.key[0])
             caller.roles = roles_of(guard, request.key, caller.name);
         bool ok = service < SERVICES && caller.roles & may_connect[service];
+        if (!ok && service < SERVICES)
+            connections_refused(guard->connections, service);
         if (!ok)
             guard_refused(guard, &caller, caller.roles ? "%s: the roles of this key do not let it connect" : "%s: this key is not allowed", request.domain);
         zap_reply(guard->zap, &request, ok ? request.key : NULL);
@@ -93,20 +95,19 @@ static void connection_event(struct guard *guard, enum service service, const st
         connections_opened(guard->connections, (int)event->value, service);
         break;
     case ZMQ_EVENT_DISCONNECTED:
-        connections_closed(guard->connections, (int)event->value, service, guard->failures[service]);
-        guard->failures[service] = NULL;
+        connections_closed(guard->connections, (int)event->value, service, guard->failed[service]);
+        guard->failed[service] = false;
         break;
-    case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
-        guard->failures[service] = event->value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
-            ? "a connection without a key where one is needed, or with one where there is none" : "what was sent is not the protocol of a handshake";
+    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+        connections_settled(guard->connections, service);
         break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-        guard->failures[service] = "a connection that ended before the handshake did";
+        guard->failed[service] = true;
         break;
     case ZMQ_EVENT_ACCEPT_FAILED:
         refusals_note(&guard->refusals, service_name(service), "a connection could not be accepted: no descriptor is left");
         break;
-    default:    /* a key that was refused: the ZAP handler has said so */
+    default:
         break;
     }
 }
@@ -273,6 +274,8 @@ void guard_caller(struct guard *guard, zmq_msg_t *msg, struct caller *caller)
 {
     *caller = (struct caller){ .roles = guard->allow ? 0 : KEY_ALL };
     set_address(caller, property(msg, "Peer-Address"));
+    if (!property(msg, "Peer-Address")[0])      /* of old versions of the protocol libzmq does not say it */
+        connections_who(guard->connections, zmq_msg_get(msg, ZMQ_SRCFD), caller->address);
     snprintf(caller->key, sizeof caller->key, "%s", key_of(guard, msg));
     if (guard->allow && caller->key[0])
         caller->roles = roles_of(guard, caller->key, caller->name);

@@ -10,6 +10,7 @@
 
 struct handshake {
     void *watched, *events;
+    bool secure;
     const char *failure;
     bool final;
 };
@@ -23,6 +24,7 @@ int handshake_watch(const struct net *net, void *socket, struct handshake **out,
     if (r < 0)
         return r;
     handshake->watched = socket;
+    handshake->secure = net->secure;
     *out = steal(&handshake);
     return 0;
 }
@@ -41,7 +43,7 @@ void *handshake_socket(struct handshake *handshake)
     return handshake->events;
 }
 
-static const char *explain(const struct monitor_event *event)
+static const char *explain(const struct monitor_event *event, bool secure)
 {
     switch (event->kind) {
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
@@ -51,7 +53,8 @@ static const char *explain(const struct monitor_event *event)
             ? "one side has a key and the other has none: name the certificate of that daemon (EP,CERTIFICATE) and your own key (--key), or neither"
             : "what answers there does not speak this protocol";
     case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-        return "it ends the connection at once: the certificate that was named for it is not its own, or it has no key";
+        return secure ? "it ends the connection at once: the certificate that was named for it is not its own, or it has no key"
+                      : "it ends the connection at once: it may have a key; then name its certificate (EP,CERTIFICATE) and your own key (--key)";
     default:
         return NULL;    /* succeeded */
     }
@@ -61,7 +64,7 @@ const char *handshake_failure(struct handshake *handshake, bool *final)
 {
     struct monitor_event event;
     while (monitor_next(handshake->events, &event)) {
-        handshake->failure = explain(&event);
+        handshake->failure = explain(&event, handshake->secure);
         handshake->final = event.kind != ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
     }
     *final = handshake->final;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "net/socket.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <stdio.h>
@@ -224,12 +225,16 @@ bool net_is_local(const char *endpoint)
 {
     /* Names are not looked up: what they mean may change. */
     static const char *const local[] = { "ipc://", "tcp://localhost:", "tcp://[::1]:" };
-    unsigned a, b, c, d;
-    int end = 0;
+    const char *port = strrchr(endpoint, ':');
+    char host[INET_ADDRSTRLEN] = "";
+    struct in_addr address;
     for (unsigned i = 0; i < 3; i++)
         if (!strncmp(endpoint, local[i], strlen(local[i])))
             return true;
-    return sscanf(endpoint, "tcp://%3u.%3u.%3u.%3u:%n", &a, &b, &c, &d, &end) == 4 && end > 0 && a == 127;
+    if (strncmp(endpoint, "tcp://", 6) || !port || port <= endpoint + 6 || (size_t)(port - endpoint - 6) >= sizeof host)
+        return false;
+    memcpy(host, endpoint + 6, (size_t)(port - endpoint - 6));
+    return inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
 }
 
 void net_resolve(const char *endpoint, const char *reached, char resolved[256])

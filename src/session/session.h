@@ -43,6 +43,7 @@
 #define RECONNECT_MAX_MS    4000
 #define RESUME_MS           5000    /* how long `resume` waits for the target */
 #define DUMP_EXPIRE_MS      10000   /* a dump that nobody goes on with is dropped */
+#define DUMP_RETRY_MS       10000   /* until a dump that could not be written is tried again */
 #define PROGRESS_MS         100
 #define SNAPSHOT_MS         1000
 #define ENDED_SESSIONS      256     /* kept for status */
@@ -149,6 +150,7 @@ struct session {
     int reconnect_ms;                       /* the pause before the next try */
     int64_t resume_deadline_ms;             /* of a held `resume` */
     uint32_t dump_epoch;                    /* of the dump in STATE/dumps, 0 = none */
+    int64_t dump_retry_ms;                  /* one could not be written: not tried before */
     bool dumping, digesting;                /* chores under way */
     bool letting_go;                        /* the target is operative, the journal is being synced */
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -121,7 +122,8 @@ static void dump_done(struct chore *chore)
     s->orders--;
     s->dumping = false;
     if (chore->r < 0) {
-        session_note(s, &chore->err);       /* tried again with the link */
+        session_note(s, &chore->err);       /* tried again with the link, but not each time */
+        s->dump_retry_ms = clock_ms() + DUMP_RETRY_MS;
     } else {
         s->dump_epoch = (uint32_t)d->still.header.epoch;
         log_info("session %s source: its state is in '%s/dumps/%s'", s->text, s->engine->state_dir, d->name);
@@ -137,6 +139,8 @@ static void dump_done(struct chore *chore)
 
 void dump_session(struct session *s)
 {
+    if (clock_ms() < s->dump_retry_ms)
+        return;
     struct dumping *d = s->dumping || s->damaged ? NULL : calloc(1, sizeof *d);
     if (!d)
         return;

@@ -65,9 +65,8 @@ static void receive(bool expected)
     bool found = false;
     while (is_readable()) {
         CLEANUP(message_free) struct message *event = NULL;
-        struct df_error err = { 0 };
-        int r = events_receive(from, 0, &event, &err);
-        CHECK(r == (event != NULL) && !err.code && !(r && found));
+        int r = events_take_one(from, &event);
+        CHECK(r == (event != NULL) && !(r && found));
         if (!r)
             continue;
         found = true;

@@ -139,8 +139,17 @@ def disk_steps():
     yield b"\3\1\xff\0\0\0" + reopen + look + recording
 
 
+def keys():
+    public, secret = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID", "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"
+    for roles in ('"orchestrator"', '"peer, monitor"', "monitor", None):
+        for with_secret in (False, True):
+            text = "#   a key\n" + ("metadata\n    roles = %s\n" % roles if roles else "") + 'curve\n    public-key = "%s"\n' % public
+            yield (text + ('    secret-key = "%s"\n' % secret if with_secret else "")).encode()
+    yield b"metadata\r\n    roles = \"peer\"\r\n    name = x\r\ncurve\r\n\tpublic-key = y\r\n"
+
+
 def main(out):
-    for name, seeds in (("control", control), ("data", data), ("events", events), ("dump", dump), ("journal", journal), ("map", map_steps), ("disk", disk_steps)):
+    for name, seeds in (("control", control), ("data", data), ("events", events), ("dump", dump), ("journal", journal), ("map", map_steps), ("disk", disk_steps), ("keys", keys)):
         os.makedirs(os.path.join(out, name), exist_ok=True)
         for i, seed in enumerate(seeds()):
             with open(os.path.join(out, name, "%03d" % i), "wb") as f:
