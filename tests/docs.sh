@@ -179,6 +179,15 @@ same "rows of \"When something fails\" (<) and what make check runs (>)" "$(cut 
     "$(sed -n 's,^tests/fail-\([a-z-]*\)\.sh\.log: .*,\1,p' "$build/Makefile")"
 same "rows that lack a column of the four (<)" "$(sed -n '/^## When something fails/,/^## Limits/p' "$src/README.md" | awk -F'|' '/^\|/ && (NF != 6 || $2 ~ /^ *$/ || $3 ~ /^ *$/ || $4 ~ /^ *$/ || $5 ~ /^ *$/) { print $2 }')" ""
 
+# ---- SECURITY.md: "Attacks and results" has a row for each tests/attack-*.sh that make check runs, and no other
+
+rows=$(sed -n 's,^| \[\([a-z-]*\)\](tests/attack-\([a-z-]*\)\.sh): .*,\1 \2,p' "$src/SECURITY.md")
+same "rows of \"Attacks and results\" (<) and the scripts that they name (>)" "$(cut -d' ' -f1 <<<"$rows")" "$(cut -d' ' -f2 <<<"$rows")"
+same "rows of \"Attacks and results\" (<) and tests/attack-*.sh (>)" "$(cut -d' ' -f1 <<<"$rows")" \
+    "$(cd "$src/tests" && printf '%s\n' attack-*.sh | sed 's/^attack-//; s/\.sh$//' | grep -vx common)"
+same "rows of \"Attacks and results\" (<) and what make check runs (>)" "$(cut -d' ' -f1 <<<"$rows")" \
+    "$(sed -n 's,^tests/attack-\([a-z-]*\)\.sh\.log: .*,\1,p' "$build/Makefile")"
+
 # ---- files that the documents name
 
 for document in README.md HACKING.md SECURITY.md; do
