@@ -9,7 +9,7 @@ the same as JSON.  The goals stand beside the figures; nothing fails.
 State directories are in /dev/shm where there is one: the engine is measured,
 not the disk.
 """
-import argparse, json, os, random, shutil, statistics, subprocess, sys, tempfile, time, uuid
+import argparse, json, os, random, re, shutil, statistics, subprocess, sys, tempfile, time, uuid
 import msgpack, zmq
 
 TIB = 1 << 40
@@ -22,15 +22,39 @@ def row(name, value, unit, goal=""):
     print(f"{name:<58} {text:>12} {unit:<10} {goal}", flush=True)
 
 
+class Keys:
+    """A key pair for each daemon, the benchmark and an attacker who is a peer; all are allowed everywhere."""
+
+    def __init__(self, build, base):
+        self.files, self.allow = os.path.join(base, "keys"), os.path.join(base, "allow")
+        for path in self.files, self.allow:
+            os.mkdir(path, 0o700)
+        for name, role in ("a", "peer"), ("b", "peer"), ("bench", "orchestrator"), ("mallory", "peer"):
+            subprocess.check_call([os.path.join(build, "dirtyferry"), "keygen", self.file(name), "--role", role], stdout=subprocess.DEVNULL)
+            shutil.copy(self.file(name), self.allow)
+
+    def file(self, name):
+        return os.path.join(self.files, name)
+
+    def of(self, name, which="public"):
+        with open(self.file(name) + "_secret", encoding="ascii") as f:
+            return re.search(which + r'-key *= *"(.{40})"', f.read()).group(1)
+
+
 class Daemon:
-    def __init__(self, build, base, name, context):
+    def __init__(self, build, base, name, context, keys=None):
         self.state = os.path.join(base, name)
+        self.key = keys and keys.of(name)
         self.process = subprocess.Popen(
             [os.path.join(build, "dirtyferryd"), "--state-dir", self.state, "--control", "tcp://127.0.0.1:*",
-             "--data", "tcp://127.0.0.1:*", "--events", "tcp://127.0.0.1:*"],
+             "--data", "tcp://127.0.0.1:*", "--events", "tcp://127.0.0.1:*"] +
+            (["--key", keys.file(name) + "_secret", "--allow", keys.allow] if keys else []),
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.control = self.process.stdout.readline().split()[1].split("=", 1)[1]
+        self.control, self.data = (word.split("=", 1)[1] for word in self.process.stdout.readline().split()[1:3])
         self.socket = context.socket(zmq.REQ)
+        if keys:
+            self.socket.curve_serverkey = self.key.encode()
+            self.socket.curve_publickey, self.socket.curve_secretkey = (keys.of("bench", which).encode() for which in ("public", "secret"))
         self.socket.connect(self.control)
 
     def call(self, type_, **fields):
@@ -53,9 +77,9 @@ class Daemon:
 class Pair:
     """Two daemons, and moves between them."""
 
-    def __init__(self, build, base):
+    def __init__(self, build, base, keys=None):
         self.build, self.context = build, zmq.Context()
-        self.a, self.b = Daemon(build, base, "a", self.context), Daemon(build, base, "b", self.context)
+        self.a, self.b = Daemon(build, base, "a", self.context, keys), Daemon(build, base, "b", self.context, keys)
         self.n = 0
 
     def add(self, size, granularity, fill=None):
@@ -71,6 +95,8 @@ class Pair:
 
     def prepare(self, disk, **fields):
         session = str(uuid.uuid4())
+        if self.b.key:
+            fields["target_key"] = self.b.key
         self.a.call("prepare", session=session, target=self.b.control, bitmaps=[{"disk": disk, "bitmap": "b"}], **fields)
         return session
 
@@ -177,6 +203,64 @@ def bench_sparse(pair):
             row(f"16 TiB at 64K, {name}: data bytes", sent, "bytes", "<= 200")
 
 
+def keyed_pair(build, base, name):
+    base = os.path.join(base, name)
+    os.mkdir(base)
+    keys = Keys(build, base)
+    return Pair(build, base, keys), keys
+
+
+def bench_curve(pair, build, base):
+    """Plain and CURVE in turns.  `bare` is bench-zmq, `stream` a whole move."""
+    keyed, _ = keyed_pair(build, base, "curve")
+    nbytes = 2 * TIB // 4096 // 8
+    try:
+        for chunk, size in ((1024, "1 KiB"), (65536, "64 KiB")):
+            rates = {}
+            for _ in range(5):
+                for how in [], ["curve"]:
+                    out = subprocess.check_output([os.path.join(build, "bench/bench-zmq"), str(chunk + 12), str(nbytes // chunk), *how])
+                    rates.setdefault(("bare PUSH/PULL", bool(how)), []).append(float(out))
+                for moved in pair, keyed:
+                    disk, _ = moved.add(2 * TIB, 4096, "half")
+                    seconds, _, status = moved.move(disk, chunk_size=chunk)
+                    rates.setdefault(("stream", moved is keyed), []).append(status["bytes"] / seconds / 1e6)
+            for what in "bare PUSH/PULL", "stream":
+                plain, curve = (statistics.median(rates[what, how]) for how in (False, True))
+                row(f"curve: {size}: {what}, plain", plain, "MB/s")
+                row(f"curve: {size}: {what}, CURVE", curve, "MB/s")
+                row(f"curve: {size}: {what}: CURVE / plain", statistics.median(c / p for c, p in zip(rates[what, True], rates[what, False])), "")
+    finally:
+        keyed.stop()
+
+
+def bench_attack(build, source, base):
+    """Both pivots of 1 TiB while an allowed peer, or anybody, attacks the target."""
+    keyed, keys = keyed_pair(build, base, "attack")
+    mallory = ["--key", keys.file("mallory") + "_secret", "--server", keys.file("b")]
+    tool = lambda name, *arguments: ["/usr/bin/python3", os.path.join(source, "tests", name), *mallory, *arguments]
+    attacks = (("quiet", None),
+               ("a flood of frames", tool("attack_messages.py", "flood", keyed.b.data, "data")),
+               ("a flood of requests", tool("attack_messages.py", "flood", keyed.b.control, "heartbeat")),
+               ("1000 stalled handshakes", tool("attack_zmtp.py", "hold", keyed.b.control, "1000", "--stage", "hello")),
+               ("multipart without an end", tool("attack_zmtp.py", "endlessly", keyed.b.data)))
+    try:
+        for name, command in attacks:
+            sessions = [keyed.prepare(keyed.add(TIB, 65536)[0]) for _ in range(25)]
+            attack = command and subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ, abs_top_srcdir=source))
+            if attack:
+                attack.stdout.readline()
+            times = [keyed.pivot(session) * 1e3 for session in sessions]
+            if attack:
+                attack.communicate()
+            for session in sessions:
+                keyed.finish(session)
+            row(f"attack: pivot, {name}, median", statistics.median(times), "ms")
+            row(f"attack: pivot, {name}, slowest of 25", max(times), "ms")
+    finally:
+        keyed.stop()
+
+
 def warm_up(base):
     """A virtual machine gets its memory at the first touch, which is slow and not ours."""
     path = os.path.join(base, "warm")
@@ -191,7 +275,7 @@ def main():
     parser.add_argument("--build", default=".")
     parser.add_argument("--source", default=".")
     parser.add_argument("--json")
-    parser.add_argument("only", nargs="*", help="record fio prepare pivot stream sparse")
+    parser.add_argument("only", nargs="*", help="record fio prepare pivot stream sparse curve attack")
     o = parser.parse_args()
     base = tempfile.mkdtemp(prefix="dirtyferry-bench-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     pair = None
@@ -199,7 +283,8 @@ def main():
         warm_up(base)
         pair = Pair(o.build, base)
         parts = {"record": lambda: bench_record(o.build), "fio": lambda: bench_fio(o.build, o.source), "prepare": lambda: bench_prepare(pair),
-                 "pivot": lambda: bench_pivot(pair), "sparse": lambda: bench_sparse(pair), "stream": lambda: bench_stream(pair, o.build)}
+                 "pivot": lambda: bench_pivot(pair), "sparse": lambda: bench_sparse(pair), "stream": lambda: bench_stream(pair, o.build),
+                 "curve": lambda: bench_curve(pair, o.build, base), "attack": lambda: bench_attack(o.build, o.source, base)}
         for name, run in parts.items():
             if not o.only or name in o.only:
                 run()
