@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Move dirty bitmaps from one host to another: an orchestrator for dirtyferry.
 
-    orchestrator.py --from EP --to EP DISK/BITMAP[=DISK2/BITMAP2]...
+    orchestrator.py [--key FILE_secret] --from EP --to EP DISK/BITMAP[=DISK2/BITMAP2]...
 
 EP are the control endpoints of the two daemons, --to as the source reaches it.
+Daemons with keys are named as EP,CERTIFICATE, and --key is one's own (13.1):
+all of these files are from `dirtyferry keygen`.
 What stands behind '=' is the bitmap's name on the target.  The target must
 have the disks, of the same sizes, and must not have the bitmaps.
 
@@ -24,6 +26,7 @@ import uuid
 
 import msgpack
 import zmq
+import zmq.auth
 
 RESEND = 1.5                    # seconds until the same bytes are sent again (5.4)
 TRIES = 3                       # times RESEND, on top of the time a reply may be held
@@ -48,12 +51,14 @@ class Failed(Exception):
 class Daemon:
     """The control socket of a daemon."""
 
-    def __init__(self, context, role, endpoint):
-        self.role, self.endpoint = role, endpoint
+    def __init__(self, context, role, name, keys):
+        self.role = role
+        self.endpoint, _, certificate = name.partition(",")
+        self.key = load(certificate)[0] if certificate else None
         self.socket = context.socket(zmq.REQ)
         self.socket.set(zmq.REQ_RELAXED, 1)
         self.socket.set(zmq.REQ_CORRELATE, 1)
-        connect(self.socket, endpoint)
+        connect(self.socket, self.endpoint, self.key, keys)
 
     def ask(self, kind, held=None, tries=TRIES, progress=None, **fields):
         """The reply to a request.  Events are taken meanwhile if `progress` is given."""
@@ -101,11 +106,11 @@ class Daemon:
 class Progress:
     """The target's events about one session: a line when state or percentage change (10)."""
 
-    def __init__(self, context, endpoint, session):
+    def __init__(self, context, endpoint, session, key, keys):
         self.shown, self.last = None, None
         self.socket = context.socket(zmq.SUB)
         self.socket.set(zmq.SUBSCRIBE, f"session/{session}/".encode())
-        connect(self.socket, endpoint)
+        connect(self.socket, endpoint, key, keys)
 
     def receive(self):
         parts = self.socket.recv_multipart()
@@ -120,10 +125,24 @@ class Progress:
             self.shown, self.last = line, time.monotonic()
 
 
-def connect(socket, endpoint):
-    for option, value in ((zmq.LINGER, 0), (zmq.HEARTBEAT_IVL, 500), (zmq.HEARTBEAT_TIMEOUT, 1500),
-                          (zmq.MAXMSGSIZE, 1048576)):       # 4
+def load(certificate):
+    """Public and secret key of a file, as bytes; the secret is None in a certificate for others."""
+    try:
+        return zmq.auth.load_certificate(certificate)
+    except (OSError, ValueError) as error:
+        raise Failed(f"the certificate '{certificate}' cannot be read: {error}") from None
+
+
+def connect(socket, endpoint, key, keys):
+    """key: the daemon's, one for all of its sockets; keys: one's own, public and secret."""
+    for option, value in ((zmq.LINGER, 0), (zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 5), (zmq.TCP_KEEPALIVE_INTVL, 1),
+                          (zmq.TCP_MAXRT, 5000), (zmq.MAXMSGSIZE, 1048576 + 64)):       # 4
         socket.set(option, value)
+    if (key is None) != (keys is None):
+        raise Failed(f"'{endpoint}': --key and the certificates of the daemons (EP,CERTIFICATE) go together")
+    if key:
+        socket.curve_publickey, socket.curve_secretkey = keys
+        socket.curve_serverkey = key
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
@@ -197,7 +216,8 @@ def switch_over(source, target, session, bitmaps):
     """prepare and both pivots; microseconds that the pivots took.  All is put back when that fails."""
     prepared, begin = False, time.monotonic()
     try:
-        source.ask("prepare", session=session, target=target.endpoint, bitmaps=bitmaps)
+        key = {"target_key": target.key.decode()} if target.key else {}
+        source.ask("prepare", session=session, target=target.endpoint, bitmaps=bitmaps, **key)
         prepared = True
         # Here the disk and the guest's memory move, by other means.
         begin = time.monotonic()
@@ -257,6 +277,7 @@ def follow(source, target, session, progress):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--key", metavar="FILE_secret", help="one's own key, for daemons with keys")
     parser.add_argument("--from", dest="source", required=True, metavar="EP", help="control endpoint of the source")
     parser.add_argument("--to", dest="target", required=True, metavar="EP", help="control endpoint of the target")
     parser.add_argument("bitmaps", nargs="+", type=moved, metavar="DISK/BITMAP[=DISK2/BITMAP2]")
@@ -264,10 +285,11 @@ def main():
     session = str(uuid.uuid4())
     context = zmq.Context()
     try:
-        source = Daemon(context, "source", args.source)
-        target = Daemon(context, "target", args.target)
+        keys = load(args.key) if args.key else None
+        source = Daemon(context, "source", args.source, keys)
+        target = Daemon(context, "target", args.target, keys)
         source.ask("hello")
-        progress = Progress(context, reachable(target.ask("hello")["events"], args.target), session)
+        progress = Progress(context, reachable(target.ask("hello")["events"], target.endpoint), session, target.key, keys)
         pivot_us = switch_over(source, target, session, args.bitmaps)
         begin = time.monotonic()
         sent = follow(source, target, session, progress)

@@ -95,4 +95,28 @@ expect "stderr" "$(<"$dir/said")" ""
 expect "bits of d2/b0" "$(bits b d2 b0)" "${before[0]}"
 [ "$(wc -l <"$dir/cuts")" -ge 2 ] || fail "no reply was lost: $(cat "$dir/cuts")"
 
+# ---- with keys
+for key in a b op; do
+    "$dirtyferry" keygen "$dir/$key.cert" --role "$([ $key = op ] && echo orchestrator || echo peer)" >/dev/null
+done
+for name in a b; do
+    mkdir -m 700 "$dir/allow.$name"
+    cp "$dir"/*.cert "$dir/allow.$name"
+    stop $name
+    start $name --key "$dir/$name.cert_secret" --allow "$dir/allow.$name"
+done
+to=${control[b]},$dir/b.cert
+gives_up "go together" --to "$to" d2/b0
+control[a]+=,$dir/a.cert
+control[b]=$to
+export DIRTYFERRY_KEY=$dir/op.cert_secret
+a disk add d4 --size 1G
+b disk add d4 --size 1G
+a bitmap add d4 b0
+a bitmap mark d4 1M 5M
+orchestrate --key "$dir/op.cert_secret" --to "$to" d4/b0 || fail "the orchestrator gave up: $(cat "$dir/said")"
+expect "d4 at the target" "$(flags b d4 b0 count busy)" "count=5242880 busy=false"
+gives_up "'prepare' is not allowed to key 'own'" --key "$dir/a.cert_secret" --to "$to" d4/b0
+gives_up "cannot be read" --key "$dir/none_secret" --to "$to" d4/b0
+
 finish

@@ -59,7 +59,7 @@ static void set_address(struct caller *caller, const char *address)
 static unsigned roles_of(struct guard *guard, const char *key, char name[ALLOW_NAME_BYTES])
 {
     if (!strcmp(key, guard->net->keys.public_key)) {
-        snprintf(name, ALLOW_NAME_BYTES, "this daemon's own");
+        snprintf(name, ALLOW_NAME_BYTES, "own");
         return KEY_SELF | KEY_PEER;
     }
     return allow_roles(guard->allow, key, name);
