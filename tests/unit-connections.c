@@ -238,8 +238,9 @@ END_TEST
 START_TEST(late_message_of_another)
 {
     struct pair b = opened(pair_unix(), SERVICE_CONTROL);
-    connections_heard(c, b.fd, "a");
-    connections_heard(c, b.fd, "b");
+    ck_assert(connections_heard(c, b.fd, "a"));
+    ck_assert(!connections_heard(c, b.fd, "a"));
+    ck_assert(connections_heard(c, b.fd, "b"));
     connections_cut_key(c, "a");
     ck_assert(is_left(&b));
     connections_cut_key(c, "b");
@@ -378,6 +379,25 @@ START_TEST(bytes_begin_anew)
 }
 END_TEST
 
+/* None of them has too much for one. */
+START_TEST(unfinished_in_all)
+{
+    struct pair p[3];
+    for (unsigned i = 0; i < 3; i++) {
+        p[i] = opened(pair_tcp(), SERVICE_DATA);
+        pour(&p[i], (40 + i) << 20);
+    }
+    ck_assert(connections_tick(c));
+    ck_assert(is_left(&p[0]) && is_left(&p[1]) && is_left(&p[2]));
+    pour(&p[1], 6 << 20);
+    ck_assert(connections_tick(c));
+    ck_assert(is_left(&p[0]) && is_cut(&p[1]) && is_left(&p[2]));
+    ck_assert_uint_eq(logged("data: many messages without an end"), 1);
+    for (unsigned i = 0; i < 3; i++)
+        closed(&p[i]);
+}
+END_TEST
+
 START_TEST(subscriptions_are_bounded)
 {
     struct pair events = opened(pair_unix(), SERVICE_EVENTS), control = opened(pair_unix(), SERVICE_CONTROL);
@@ -464,6 +484,7 @@ static void add_cases(Suite *suite)
     tcase_add_test(tc, reasons_are_logged);
     tcase_add_loop_test(tc, message_without_an_end, 0, SERVICES);
     tcase_add_test(tc, bytes_begin_anew);
+    tcase_add_test(tc, unfinished_in_all);
     tcase_add_test(tc, subscriptions_are_bounded);
     tcase_add_test(tc, threads_speak);
 }

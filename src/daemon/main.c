@@ -47,6 +47,7 @@ struct daemon {
     struct keeper *changes, *looks;             /* the admin threads */
     char control[256], data[256], events[256];  /* where they really listen */
     struct statedir state;
+    unsigned descriptors;                       /* that may be open */
     int signals;
 };
 
@@ -54,7 +55,7 @@ struct daemon {
 #define DESCRIPTORS_MAX 65536u
 
 /* libzmq aborts the process when it cannot get a descriptor: get as many as we may, before. */
-static int raise_descriptors(struct df_error *err)
+static int raise_descriptors(struct daemon *d, struct df_error *err)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
@@ -68,7 +69,8 @@ static int raise_descriptors(struct df_error *err)
     if (limit.rlim_cur < DESCRIPTORS_MIN)
         return error_set(err, -EMFILE, "%llu files may be open, and %u are needed: raise the limit by 'ulimit -n' or LimitNOFILE=",
                          (unsigned long long)limit.rlim_cur, DESCRIPTORS_MIN);
-    log_info("%llu files may be open", (unsigned long long)limit.rlim_cur);
+    d->descriptors = (unsigned)limit.rlim_cur;
+    log_info("%u files may be open", d->descriptors);
     return 0;
 }
 
@@ -141,6 +143,7 @@ static int start(struct daemon *d, struct df_error *err)
     engine->guard = d->guard;
     engine->state_dir = d->state.path;
     engine->rebooted = d->state.rebooted;
+    engine->descriptors_max = d->descriptors * 2 / 5;       /* half of them are for connections (net/guard.c) */
     r = start_sockets(d, err);
     if (!r)
         r = start_threads(d, err);
@@ -273,7 +276,7 @@ int main(int argc, char **argv)
     quota_set_limit(d.options.max_bitmap_bytes);
     keep_heap();
     umask(077);
-    int r = raise_descriptors(&err);
+    int r = raise_descriptors(&d, &err);
     if (!r)
         r = fault_start(&err);
     if (!r)

@@ -37,6 +37,7 @@ struct connection {
     char who[CONNECTION_WHO_BYTES];
     struct sockaddr_storage peer;
     uint32_t heard_then;                /* at the last tick */
+    uint64_t unfinished;                /* bytes since then, at the last tick */
     uint64_t taken_then;                /* bytes, when a message was last heard; it grows by what is allowed without one */
 };
 
@@ -209,6 +210,7 @@ void connections_opened(struct connections *c, int fd, enum service service)
     forget(connection);
     connection->heard_then = 0;
     connection->taken_then = 0;
+    connection->unfinished = 0;
     connection->cut = false;
     connection->service = service;
     get_peer(fd, &connection->peer);
@@ -283,22 +285,24 @@ static void set_speaker(struct connections *c, struct connection *connection, co
         bound_key(c, connection);
 }
 
-void connections_heard(struct connections *c, int fd, const char *key)
+bool connections_heard(struct connections *c, int fd, const char *key)
 {
     if (fd < 0 || fd >= CONNECTION_DESCRIPTORS)
-        return;
+        return false;
     struct connection *connection = &c->table[fd];
     uint64_t speaker = XXH3_64bits(key, strlen(key)) | 1;
     uint32_t heard = atomic_fetch_add_explicit(&connection->heard, 1, memory_order_relaxed) + 1;
-    if (atomic_load_explicit(&connection->speaker, memory_order_relaxed) != speaker)
+    bool fresh = atomic_load_explicit(&connection->speaker, memory_order_relaxed) != speaker;
+    if (fresh)
         set_speaker(c, connection, key, speaker);
     if (heard % CONNECTION_SUBSCRIPTIONS)
-        return;
+        return fresh;
     LOCK_SCOPE(&c->mutex);
     if (connection->open && connection->service == SERVICE_EVENTS) {
         note(c, connection, "too many subscriptions");
         cut(c, connection);
     }
+    return fresh;
 }
 
 void connections_who(struct connections *c, int fd, char who[CONNECTION_WHO_BYTES])
@@ -336,9 +340,29 @@ static void judge(struct connections *c, struct connection *connection, uint64_t
     if (heard != connection->heard_then || taken < connection->taken_then) {
         connection->heard_then = heard;
         connection->taken_then = taken;
-    } else if (taken - connection->taken_then > unfinished_bytes[connection->service]) {
+    }
+    connection->unfinished = taken - connection->taken_then;
+    if (connection->unfinished > unfinished_bytes[connection->service]) {
         note(c, connection, "a message without an end");
         cut(c, connection);
+    }
+}
+
+/* Many that stay below what one may have: the largest go. */
+static void bound_unfinished(struct connections *c)
+{
+    for (;;) {
+        uint64_t all = 0;
+        struct connection *largest = NULL;
+        for (struct connection *i = c->oldest; i; i = i->next)
+            if (!i->cut) {
+                all += i->unfinished;
+                largest = largest && largest->unfinished >= i->unfinished ? largest : i;
+            }
+        if (all <= CONNECTION_UNFINISHED)
+            return;
+        note(c, largest, "many messages without an end, the largest is ended");
+        cut(c, largest);
     }
 }
 
@@ -351,5 +375,6 @@ bool connections_tick(struct connections *c)
     for (struct connection *i = c->oldest; i; i = i->next)
         if (!i->cut)
             judge(c, i, allowed_bytes);
+    bound_unfinished(c);
     return c->nopen;
 }

@@ -26,6 +26,7 @@
 #define CONNECTION_SILENT        256    /* that have not said anything yet, on all sockets */
 #define CONNECTION_KEY           1024   /* of one key: a peer has three or more for each session */
 #define CONNECTION_IDLE_BYTES    512    /* a second, that do not count as parts of a message: heartbeats */
+#define CONNECTION_UNFINISHED    (UINT64_C(128) << 20)   /* bytes of messages that are not whole, of all */
 #define CONNECTION_SUBSCRIPTIONS 256    /* messages that a subscriber may send: one for each topic */
 #define CONNECTION_WHO_BYTES     64
 
@@ -53,9 +54,10 @@ void connections_cut_key(struct connections *connections, const char *key);
 /* Cut what takes in too much.  False: there are none, and no further tick is needed. */
 bool connections_tick(struct connections *connections);
 
-/* ---- any thread: a message came by it.  key: "" without keys */
+/* ---- any thread */
 
-void connections_heard(struct connections *connections, int fd, const char *key);
+/* A message came by it.  key: "" without keys.  True: somebody else than before speaks there, or it is the first one. */
+bool connections_heard(struct connections *connections, int fd, const char *key);
 /* Its address; `who` stays as it is when there is none. */
 void connections_who(struct connections *connections, int fd, char who[CONNECTION_WHO_BYTES]);
 

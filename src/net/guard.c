@@ -27,6 +27,7 @@ struct guard {
     /* the thread's */
     void *orders, *zap;
     void *monitors[SERVICES];
+    bool cut_again;                     /* a key has gone: see take_changes() */
     bool failed[SERVICES];              /* the connection that ends next did so in its handshake */
 };
 
@@ -112,19 +113,41 @@ static void connection_event(struct guard *guard, enum service service, const st
     }
 }
 
-/* So many of each, then ZAP and the tick have their turn. */
-static void take_events(struct guard *guard)
+/* So many of each, then ZAP and the tick have their turn.  True: that was all. */
+static bool take_events(struct guard *guard)
 {
+    bool all = true;
     for (enum service i = 0; i < SERVICES; i++) {
         struct monitor_event event;
-        for (unsigned n = 0; n < EVENTS_A_TURN && guard->monitors[i] && monitor_next(guard->monitors[i], &event); n++)
+        unsigned n = 0;
+        while (n < EVENTS_A_TURN && guard->monitors[i] && monitor_next(guard->monitors[i], &event)) {
             connection_event(guard, i, &event);
+            n++;
+        }
+        all = all && n < EVENTS_A_TURN;
     }
+    return all;
 }
 
 static void cut_key(void *opaque, const char *key)
 {
-    connections_cut_key(opaque, key);
+    struct guard *guard = opaque;
+    connections_cut_key(guard->connections, key);
+    guard->cut_again = true;
+}
+
+/*
+ * Connections of a key that is gone may be accepted already, and not known here
+ * yet.  When all of them are, those that say nothing are cut once more; the
+ * others by the first thing that they say (guard_heard).
+ */
+static void take_changes(struct guard *guard, bool all_known)
+{
+    allow_refresh(guard->allow, cut_key, guard);
+    if (!guard->cut_again || !all_known)
+        return;
+    connections_cut_key(guard->connections, "");
+    guard->cut_again = false;
 }
 
 /* False: the end. */
@@ -156,9 +179,9 @@ static void *run(void *opaque)
         long wait_ms = busy ? GUARD_TICK_MS : guard->allow ? RELOAD_MS : -1;
         if ((zmq_poll(items, n, wait_ms) < 0 && errno == ETERM) || !take_orders(guard))
             break;
-        take_events(guard);
+        bool all = take_events(guard);
         if (guard->allow)
-            allow_refresh(guard->allow, cut_key, guard->connections);
+            take_changes(guard, all);
         if (guard->zap)
             answer_zap(guard);
         busy = connections_tick(guard->connections);
@@ -261,7 +284,12 @@ static const char *key_of(const struct guard *guard, zmq_msg_t *msg)
 
 void guard_heard(struct guard *guard, zmq_msg_t *msg)
 {
-    connections_heard(guard->connections, zmq_msg_get(msg, ZMQ_SRCFD), key_of(guard, msg));
+    char name[ALLOW_NAME_BYTES];
+    const char *key = key_of(guard, msg);
+    bool fresh = connections_heard(guard->connections, zmq_msg_get(msg, ZMQ_SRCFD), key);
+    /* It was accepted, and the key taken out, before this thread heard of either: see take_changes(). */
+    if (fresh && guard->allow && !roles_of(guard, key, name))
+        connections_cut_key(guard->connections, key);
 }
 
 void guard_trusted(struct caller *caller)

@@ -224,11 +224,11 @@ int net_check_endpoint(const char *endpoint, const char *what, struct df_error *
 bool net_is_local(const char *endpoint)
 {
     /* Names are not looked up: what they mean may change. */
-    static const char *const local[] = { "ipc://", "tcp://localhost:", "tcp://[::1]:" };
+    static const char *const local[] = { "ipc://", "tcp://[::1]:" };
     const char *port = strrchr(endpoint, ':');
     char host[INET_ADDRSTRLEN] = "";
     struct in_addr address;
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 2; i++)
         if (!strncmp(endpoint, local[i], strlen(local[i])))
             return true;
     if (strncmp(endpoint, "tcp://", 6) || !port || port <= endpoint + 6 || (size_t)(port - endpoint - 6) >= sizeof host)

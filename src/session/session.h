@@ -48,6 +48,10 @@
 #define SNAPSHOT_MS         1000
 #define ENDED_SESSIONS      256     /* kept for status */
 #define SESSIONS_MAX        1024
+#define BITMAP_DESCRIPTORS  4       /* that one takes: disk, directory, map, received map */
+#define SOURCE_DESCRIPTORS  6       /* of a session at its source beside that: journal, connection, what libzmq adds */
+#define WORKER_DESCRIPTORS  4
+#define DEFAULT_WORKERS     2
 #define SESSIONS_OWNER      (SESSIONS_MAX / 4)  /* under way, of one key */
 
 struct range {
@@ -167,6 +171,7 @@ struct engine {
     struct guard *guard;
     const char *state_dir;
     int sessions_dir;                       /* STATE/sessions */
+    unsigned descriptors_max;               /* that all sessions under way may take */
     bool rebooted;                          /* the host was restarted since the last daemon */
     struct keeper *keeper;
     struct snapshot *dumps;                 /* the keeper's: copies that dumps are made from */
@@ -201,6 +206,8 @@ void engine_destroy(struct engine *engine);
 struct session *session_find(struct engine *engine, const char *uuid, enum session_role role);
 /* Is that the name of a session's file: its UUID, and behind it `behind`? */
 bool session_file(const char *name, const char *behind, char uuid[UUID_TEXT_BYTES]);
+/* How many a session takes, or one that begins with that many bitmaps and workers. */
+unsigned session_descriptors(enum session_role role, unsigned nbitmaps, unsigned workers);
 int session_new(struct engine *engine, const char *uuid, enum session_role role, unsigned nbitmaps, struct session **session, struct df_error *err);
 void session_free(struct session *session);
 /* The same, and its journal: after a restart nobody remembers it. */

@@ -60,6 +60,28 @@ void session_forget(struct session *s)
     session_free(s);
 }
 
+unsigned session_descriptors(enum session_role role, unsigned nbitmaps, unsigned workers)
+{
+    return nbitmaps * BITMAP_DESCRIPTORS + (role == ROLE_SOURCE ? SOURCE_DESCRIPTORS + workers * WORKER_DESCRIPTORS : 0);
+}
+
+/* libzmq aborts, or spins, when no descriptor is left: sessions have a part of them, connections another (net/guard.c). */
+static int check_room(const struct engine *engine, enum session_role role, unsigned nbitmaps, struct df_error *err)
+{
+    unsigned n = 0, descriptors = session_descriptors(role, nbitmaps, DEFAULT_WORKERS);
+    for (const struct session *s = engine->sessions; s; s = s->next)
+        if (!state_is_end(s->state)) {
+            n++;
+            descriptors += session_descriptors(s->role, s->nbitmaps, s->workers);
+        }
+    if (n >= SESSIONS_MAX)
+        return error_set(err, -ENOSPC, "%u sessions are under way, the most that are possible: wait for one to end", n);
+    if (descriptors > engine->descriptors_max)
+        return error_set(err, -ENOSPC, "%u sessions are under way, and one more would take %u descriptors of %u: wait for one to end, or raise LimitNOFILE (ulimit -n)",
+                         n, descriptors, engine->descriptors_max);
+    return 0;
+}
+
 int session_new(struct engine *engine, const char *uuid, enum session_role role, unsigned nbitmaps, struct session **out, struct df_error *err)
 {
     struct session *old = session_find(engine, uuid, role);
@@ -69,11 +91,9 @@ int session_new(struct engine *engine, const char *uuid, enum session_role role,
         return error_set(err, -EEXIST, "session %s exists already and is %s: choose another UUID", uuid, state_name(old->state));
     if (old)
         session_forget(old);
-    unsigned n = 0;
-    for (struct session *s = engine->sessions; s; s = s->next)
-        n += !state_is_end(s->state);
-    if (n >= SESSIONS_MAX)
-        return error_set(err, -ENOSPC, "%u sessions are under way, the most that are possible: wait for one to end", n);
+    int r = check_room(engine, role, nbitmaps, err);
+    if (r < 0)
+        return r;
     struct session *s = calloc(1, sizeof *s);
     if (s)
         s->bitmaps = calloc(nbitmaps, sizeof *s->bitmaps);

@@ -94,12 +94,19 @@ static bool is_repeated(struct engine *engine, struct request *request)
 }
 
 /* One key cannot take all the room. */
-static int check_owner(const struct engine *engine, const char *owner, struct df_error *err)
+static int check_owner(const struct engine *engine, const char *owner, size_t nbitmaps, struct df_error *err)
 {
-    unsigned n = 0;
+    unsigned n = 0, descriptors = session_descriptors(ROLE_TARGET, (unsigned)nbitmaps, 0);
+    if (!owner[0])
+        return 0;
     for (const struct session *s = engine->sessions; s; s = s->next)
-        n += owner[0] && !state_is_end(s->state) && !strcmp(s->owner, owner);
-    return n < SESSIONS_OWNER ? 0 : error_set(err, -EBUSY, "%u sessions of one key are under way: no more than %u are possible, wait until some of them end", n, SESSIONS_OWNER);
+        if (!state_is_end(s->state) && !strcmp(s->owner, owner)) {
+            n++;
+            descriptors += session_descriptors(s->role, s->nbitmaps, s->workers);
+        }
+    if (n >= SESSIONS_OWNER || (n && descriptors > engine->descriptors_max / 2))
+        return error_set(err, -EBUSY, "%u sessions of one key are under way, and no more of them are possible: wait until some of them end", n);
+    return 0;
 }
 
 void target_offer(struct engine *engine, struct request *request)
@@ -111,7 +118,7 @@ void target_offer(struct engine *engine, struct request *request)
     const node *items = node_list(root, "bitmaps", &n);
     if (is_repeated(engine, request))
         return;
-    int r = check_owner(engine, request->caller.key, &err);
+    int r = check_owner(engine, request->caller.key, n, &err);
     if (!r)
         r = session_new(engine, node_text(root, "session"), ROLE_TARGET, (unsigned)n, &s, &err);
     if (!r) {
