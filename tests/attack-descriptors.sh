@@ -29,4 +29,20 @@ for what in control data events; do
     over 64
     told "refused: $stranger: $what: too many connections"
 done
+
+# ---- sessions take their part, and no more
+for side in a b; do
+    on $side disk add many --size 1G
+    on $side disk add more --size 1G
+done
+for ((i = 0; i < 40; i++)); do
+    a bitmap add many "b$i"
+    a bitmap add more "b$i"
+done
+first=$(prepared many)
+refuse 1 'refuses: 2? ?[0-9]+ sessions are under way.*LimitNOFILE' -- "$dirtyferry" prepare more --from "${control[a]}" --to "${control[b]}"
+expect "bitmaps left by the one that is refused" "$(b --json bitmap list more)" "[]"
+new_session
+a cancel "$first" >/dev/null
+a cancel "$(prepared more)" >/dev/null
 done_attacking

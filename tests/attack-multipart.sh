@@ -7,6 +7,8 @@ attacks()       # WHO
 {
     assault "endless multipart on data" 192 zmtp "${by[@]}" endless "${data[b]}" 512
     told 1 "refused: $1: data: a message without an end"
+    assault "many messages without an end" 256 zmtp "${by[@]}" unfinished "${data[b]}" 20
+    told 1 "refused: $1: data: many messages without an end"
     assault "endless small parts on data" 192 zmtp "${by[@]}" endless "${data[b]}" 256 --frame 200
     assault "endless multipart on control" 192 zmtp "${by[@]}" endless "${control[b]%%,*}" 512 --socket REQ
     told 1 "refused: $1: control: a message without an end"

@@ -318,6 +318,22 @@ def endless(o):
     return 0
 
 
+def unfinished(o):
+    """Many connections, each with less than what one of them may have."""
+    wires, cut, block = [], 0, bytes(o.frame)
+    for _ in range(int(o.argument)):
+        wire = Wire(o)
+        try:
+            wire.handshake()
+            for _ in range((40 << 20) // len(block)):
+                wire.message(block, MORE)
+        except CUT:
+            cut += 1
+        wires.append(wire)      # they stay open
+    print(f"{len(wires)} connections with 40 MiB without an end each, {cut} cut meanwhile")
+    return 0
+
+
 def endlessly(o):
     block, sent, cut = bytes(o.frame), 0, 0
     while not is_over():
@@ -481,7 +497,7 @@ def record(o):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["knock", "garbage", "truncated", "commands", "endless", "endlessly", "oversize", "subscriptions", "repeated", "hold", "replay", "record"])
+    parser.add_argument("kind", choices=["knock", "garbage", "truncated", "commands", "endless", "endlessly", "unfinished", "oversize", "subscriptions", "repeated", "hold", "replay", "record"])
     parser.add_argument("endpoint")
     parser.add_argument("argument", nargs="?", default="1")
     parser.add_argument("--socket", default="PUSH")

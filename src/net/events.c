@@ -39,7 +39,7 @@ void events_take(void *socket, struct guard *guard)
         zmq_msg_init(&subscription);
         more = net_recv(&subscription, socket, ZMQ_DONTWAIT) >= 0;
         if (more)
-            guard_heard(guard, &subscription);
+            guard_heard(guard, SERVICE_EVENTS, &subscription);
         zmq_msg_close(&subscription);
     }
 }

@@ -282,13 +282,13 @@ static const char *key_of(const struct guard *guard, zmq_msg_t *msg)
     return guard->allow ? property(msg, "User-Id") : "";
 }
 
-void guard_heard(struct guard *guard, zmq_msg_t *msg)
+void guard_heard(struct guard *guard, enum service service, zmq_msg_t *msg)
 {
     char name[ALLOW_NAME_BYTES];
     const char *key = key_of(guard, msg);
     bool fresh = connections_heard(guard->connections, zmq_msg_get(msg, ZMQ_SRCFD), key);
     /* It was accepted, and the key taken out, before this thread heard of either: see take_changes(). */
-    if (fresh && guard->allow && !roles_of(guard, key, name))
+    if (fresh && guard->allow && !(roles_of(guard, key, name) & may_connect[service]))
         connections_cut_key(guard->connections, key);
 }
 

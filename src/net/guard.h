@@ -57,7 +57,7 @@ int guard_listen(struct guard *guard, enum service service, void *socket, const 
 /* ---- any thread */
 
 /* By that connection a whole message came. */
-void guard_heard(struct guard *guard, zmq_msg_t *msg);
+void guard_heard(struct guard *guard, enum service service, zmq_msg_t *msg);
 /* From any frame of a message of a guarded socket. */
 void guard_caller(struct guard *guard, zmq_msg_t *msg, struct caller *caller);
 /* A thread of this process. */

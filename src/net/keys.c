@@ -90,9 +90,10 @@ static size_t span_count(struct span span, const char *set, bool of_set)
     return n;
 }
 
+/* What is not there has no place either: at is NULL, and n then 0. */
 static struct span span_behind(struct span span, size_t n)
 {
-    return (struct span){ span.at + n, span.n - n };
+    return n ? (struct span){ span.at + n, span.n - n } : span;
 }
 
 static struct span span_skip(struct span span, const char *set)

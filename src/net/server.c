@@ -150,7 +150,7 @@ static void identify(struct request *request, zmq_msg_t *part)
         return;
     }
     guard_caller(server->guard, part, &request->caller);
-    guard_heard(server->guard, part);
+    guard_heard(server->guard, SERVICE_CONTROL, part);
 }
 
 /* The frames of one message up to the empty one.  False: nothing there, or not a request. */
@@ -277,9 +277,10 @@ static struct request *accept_request(struct request *request, zmq_msg_t *body)
     return request;
 }
 
+/* Those that are not taken are bounded, too: NULL may mean that more are there. */
 static struct request *receive_from(struct server *server, void *socket)
 {
-    for (;;) {
+    for (unsigned i = 0; i < SERVER_TURN; i++) {
         struct request *request = calloc(1, sizeof *request);
         zmq_msg_t body;
         bool nothing;
@@ -296,8 +297,9 @@ static struct request *receive_from(struct server *server, void *socket)
             return accepted;
         request_free(request);
         if (nothing)
-            return NULL;
+            break;
     }
+    return NULL;
 }
 
 /* The workers of this process first: they are few, and nobody floods them. */

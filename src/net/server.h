@@ -27,6 +27,7 @@
 #define SERVER_REPLIES  1024
 #define SERVER_ADDRESS_BYTES 255    /* of each part of a return address */
 #define SERVER_QUEUE    64      /* messages a connection, each way */
+#define SERVER_TURN     64      /* messages that are looked at for one request */
 #define SERVER_OPEN     4096    /* requests that are not answered yet */
 #define SERVER_OPEN_ONE 1024    /* of one key; without keys, of one connection */
 #define SERVER_OPEN_LOOKS 32    /* of these, that look at disks and bitmaps: a thread of its own answers them, one by one */
@@ -52,7 +53,7 @@ int server_listen_inproc(struct server *server, const char *endpoint, struct df_
 void *server_socket(struct server *server);
 void *server_inproc_socket(struct server *server);
 
-/* The next request, or NULL when there is none now.  Bad ones are answered or dropped here. */
+/* The next request, or NULL: poll, and ask again.  Bad ones are answered or dropped here. */
 struct request *server_receive(struct server *server);
 
 /* Answer and free.  `out` is finished, sent and destroyed. */

@@ -47,7 +47,7 @@ static void note_bad(struct receiver *rx, zmq_msg_t *msg, const char *what)
 static void hear(struct receiver *rx, zmq_msg_t *msg)
 {
     if (rx->messages++ * UINT64_C(0x9e3779b97f4a7c15) >> 60 == 0 || zmq_msg_size(msg) >= 65536)
-        guard_heard(rx->guard, msg);
+        guard_heard(rx->guard, SERVICE_DATA, msg);
 }
 
 static bool is_received(const struct intake *in, const struct frame *frame)

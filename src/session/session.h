@@ -49,7 +49,8 @@
 #define ENDED_SESSIONS      256     /* kept for status */
 #define SESSIONS_MAX        1024
 #define BITMAP_DESCRIPTORS  4       /* that one takes: disk, directory, map, received map */
-#define SOURCE_DESCRIPTORS  6       /* of a session at its source beside that: journal, connection, what libzmq adds */
+#define TARGET_DESCRIPTORS  2       /* a session beside that: its journal, and one to spare */
+#define SOURCE_DESCRIPTORS  6       /* at the source also its connection and what libzmq adds */
 #define WORKER_DESCRIPTORS  4
 #define DEFAULT_WORKERS     2
 #define SESSIONS_OWNER      (SESSIONS_MAX / 4)  /* under way, of one key */

@@ -62,7 +62,7 @@ void session_forget(struct session *s)
 
 unsigned session_descriptors(enum session_role role, unsigned nbitmaps, unsigned workers)
 {
-    return nbitmaps * BITMAP_DESCRIPTORS + (role == ROLE_SOURCE ? SOURCE_DESCRIPTORS + workers * WORKER_DESCRIPTORS : 0);
+    return nbitmaps * BITMAP_DESCRIPTORS + (role == ROLE_SOURCE ? SOURCE_DESCRIPTORS + workers * WORKER_DESCRIPTORS : TARGET_DESCRIPTORS);
 }
 
 /* libzmq aborts, or spins, when no descriptor is left: sessions have a part of them, connections another (net/guard.c). */
