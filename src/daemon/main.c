@@ -143,7 +143,7 @@ static int start(struct daemon *d, struct df_error *err)
     engine->guard = d->guard;
     engine->state_dir = d->state.path;
     engine->rebooted = d->state.rebooted;
-    engine->descriptors_max = d->descriptors * 2 / 5;       /* half of them are for connections (net/guard.c) */
+    engine->descriptors_max = d->descriptors * 2 / 5;       /* a third of them is for connections (net/guard.c) */
     r = start_sockets(d, err);
     if (!r)
         r = start_threads(d, err);

@@ -205,11 +205,11 @@ static void guard_free(struct guard *guard)
     free(guard);
 }
 
-/* Half of the descriptors are for files, and for what this daemon connects to. */
+/* The rest is for files, for what this daemon connects to, and for those that are accepted before the guard hears of them. */
 static unsigned max_connections(void)
 {
     struct rlimit limit;
-    rlim_t n = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur / 2 : 0;
+    rlim_t n = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur / 3 : 0;
     return n < CONNECTION_DESCRIPTORS / 2 ? (unsigned)n : CONNECTION_DESCRIPTORS / 2;
 }
 
