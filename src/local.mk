@@ -99,7 +99,7 @@ sbin_PROGRAMS += dirtyferryd
 dirtyferryd_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(CAPNG_CFLAGS)
 dirtyferryd_LDADD = $(ENGINE_LIBS) $(CAPNG_LIBS)
 dirtyferryd_SOURCES = \
-	src/daemon/main.c src/daemon/admin.c src/daemon/admin.h \
+	src/daemon/main.c src/daemon/accept.c src/daemon/admin.c src/daemon/admin.h \
 	src/daemon/options.c src/daemon/options.h \
 	src/daemon/orphans.c src/daemon/orphans.h src/daemon/statedir.c src/daemon/statedir.h \
 	src/daemon/privilege.c src/daemon/privilege.h src/daemon/ready.c src/daemon/ready.h
