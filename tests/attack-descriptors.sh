@@ -37,7 +37,8 @@ for thread in $(ls "/proc/${daemon_pid[c]}/task" | sort -n); do
     [ "$(cat "/proc/${daemon_pid[c]}/task/$thread/comm")" = "$(cat "/proc/${daemon_pid[c]}/comm")" ] && threads+=("$thread")
 done
 coproc still { "$python" "$tools/attack_still.py" "${threads[1]}"; }    # behind main() the first that is started
-read -r answer <&"${still[0]}"
+still_in=${still[1]}        # bash forgets it when the process ends
+read -r answer <&"${still[0]}" || answer="no answer"
 if [ "$answer" = ready ]; then
     "$python" - "$dir/c.sock" <<'PYTHON' || fail "the daemon does not take what it can"
 import socket, sys, time
@@ -62,7 +63,7 @@ PYTHON
 else
     echo "not tried: $answer"
 fi
-eval "exec ${still[1]}>&-"
+eval "exec $still_in>&-"
 expect "disks afterwards" "$(on c --json disk list)" "[]"
 
 # ---- sessions take their part, and no more
