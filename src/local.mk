@@ -82,6 +82,7 @@ libsession_la_SOURCES = \
 	src/session/engine.c src/session/sessions.c src/session/report.c \
 	src/session/journal.c src/session/journal.h src/session/recover.c \
 	src/session/keep.c src/session/keep.h src/session/durable.c \
+	src/session/hands.c src/session/hands.h src/session/remote.c \
 	src/session/source.c src/session/source.h src/session/prepare.c \
 	src/session/pivot.c src/session/lease.c src/session/worker.c src/session/worker.h \
 	src/session/seal.c src/session/attempt.c src/session/link.c \

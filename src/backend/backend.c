@@ -7,14 +7,31 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
+static remote_opener *open_remote;
+
+void backend_set_remote(remote_opener *opener)
+{
+    open_remote = opener;
+}
+
 int backend_open(const char *state_dir, const char *disk, struct backend **backend, struct df_error *err)
 {
-    return native_open(state_dir, disk, backend, err);
+    struct backend *opened = NULL;
+    int r = native_open(state_dir, disk, &opened, err);
+    if (!r && open_remote)
+        r = open_remote(state_dir, disk, &opened->remote, err);
+    if (r < 0)
+        backend_close(&opened);
+    else
+        *backend = opened;
+    return r;
 }
 
 void backend_close(struct backend **backendp)
 {
     struct backend *backend = steal(backendp);
+    if (backend && backend->remote)
+        backend->remote->ops->close(backend->remote);
     if (backend)
         backend->ops->close(backend);
 }

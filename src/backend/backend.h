@@ -17,6 +17,56 @@
 
 struct backend;
 
+/* -------------------------------------------------------- other processes */
+
+/*
+ * A bitmap may live in another process (QEMU).  Then the disk here is where a
+ * session stages the bits on their way, by the same calls as for a disk of our
+ * own, and the steps below are what the other process has to do.  Each takes as
+ * long as that process likes, so they run on a thread of their own
+ * (session/remote.c); each looks first how things are there, so it may be
+ * repeated, also after a restart of either side, and one that fails has changed
+ * nothing or is undone.
+ */
+enum remote_step {
+    /* source */
+    REMOTE_LOOK,        /* is the bitmap there and free?  Staged as it is there, without bits */
+    REMOTE_FREEZE,      /* the pivot: it stands still, what is written from now on is noted beside it */
+    REMOTE_READ,        /* the bits that stand still, and those noted beside them until now, into the map */
+    REMOTE_THAW,        /* the way back: it records on, with what was noted */
+    REMOTE_DROP,        /* the target is operative: it goes away */
+    /* target */
+    REMOTE_ADD,         /* may the bitmap be made there?  Its child is, and does not record yet */
+    REMOTE_RECORD,      /* the pivot: the child records */
+    REMOTE_MERGE,       /* the bitmap is there under its name, with the bits of the map and the child */
+    REMOTE_WITHDRAW,    /* the child goes away */
+    REMOTE_GIVE_UP,     /* the same, or with all_dirty the bitmap is there with every bit set */
+};
+
+/* One bitmap of a step. */
+struct remote_job {
+    struct backend *backend;
+    const char *bitmap;
+    const uint8_t *session;
+    struct df_bitmap_info info;     /* of what is staged */
+    struct map *map;                /* READ: into; MERGE: out of; NULL: it was merged before */
+    bool all_dirty;                 /* GIVE_UP */
+    bool recorded;                  /* RECORD was done once: a child that is not there has been lost */
+    uint64_t late_bytes;            /* of disk, written after the pivot; READ: all, DROP: those since READ */
+};
+
+struct remote;
+struct remote_ops {
+    /* For all jobs, whose backends have these ops.  -ENOTCONN: nobody is there.  -ENODATA: what was recorded there is lost. */
+    int (*run)(enum remote_step step, struct remote_job *jobs, size_t n, struct df_error *err);
+    void (*close)(struct remote *remote);
+};
+struct remote {
+    const struct remote_ops *ops;
+};
+
+/* -------------------------------------------------------------- the store */
+
 /* A map that stays mapped until it is put back. */
 struct backend_map {
     struct map *map;
@@ -56,12 +106,20 @@ struct backend_ops {
 
 struct backend {
     const struct backend_ops *ops;
+    struct remote *remote;      /* the process that has the disk's bitmaps; NULL: we have them */
     char disk[DF_DISK_NAME_MAX + 1];
 };
 
 /* Opens the disk in whichever store has it. */
 int backend_open(const char *state_dir, const char *disk, struct backend **backend, struct df_error *err);
 void backend_close(struct backend **backend);
+
+/*
+ * Who knows the disks of other processes: gives *remote if `disk` is one, else
+ * leaves it NULL.  Set once, before threads start.
+ */
+typedef int remote_opener(const char *state_dir, const char *disk, struct remote **remote, struct df_error *err);
+void backend_set_remote(remote_opener *opener);
 
 /*
  * A map that is not of the size that the bitmap was said to have: somebody has

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The built-in store: the disks of a state directory. */
+/*
+ * The built-in store: the disks of a state directory.
+ *
+ * Where another process has the bitmaps, what is here is on its way only: it is
+ * dropped when the session lets go of it, and nothing is fenced here.
+ */
 #include "backend/backend.h"
 
 #include <errno.h>
@@ -40,12 +45,12 @@ static int native_take(struct backend *b, const char *bitmap, const uint8_t *ses
 
 static int native_give_back(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err)
 {
-    return df_bitmap_give_back(disk_of(b), bitmap, session, err);
+    return (b->remote ? df_bitmap_discard : df_bitmap_give_back)(disk_of(b), bitmap, session, err);
 }
 
 static int native_fence(struct backend *b, struct df_error *err)
 {
-    return df_disk_fence(disk_of(b), err);
+    return b->remote ? 0 : df_disk_fence(disk_of(b), err);
 }
 
 static int native_unfence(struct backend *b, struct df_error *err)
@@ -70,12 +75,12 @@ static int native_unlock(struct backend *b, const char *bitmap, const uint8_t *s
 
 static int native_reclaim(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err)
 {
-    return df_bitmap_reclaim(disk_of(b), bitmap, session, err);
+    return (b->remote ? df_bitmap_discard : df_bitmap_reclaim)(disk_of(b), bitmap, session, err);
 }
 
 static int native_give_up(struct backend *b, const char *bitmap, const uint8_t *session, bool all_dirty, struct df_error *err)
 {
-    return df_bitmap_give_up(disk_of(b), bitmap, session, all_dirty, err);
+    return b->remote ? df_bitmap_discard(disk_of(b), bitmap, session, err) : df_bitmap_give_up(disk_of(b), bitmap, session, all_dirty, err);
 }
 
 static int native_sync(struct backend *b, struct df_error *err)
@@ -85,7 +90,7 @@ static int native_sync(struct backend *b, struct df_error *err)
 
 static int native_sync_map(struct backend *b, const char *bitmap, struct df_error *err)
 {
-    return disk_sync_map(disk_of(b), bitmap, err);
+    return b->remote ? 0 : disk_sync_map(disk_of(b), bitmap, err);
 }
 
 static int native_discard(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err)

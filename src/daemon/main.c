@@ -9,6 +9,7 @@
  *   receiver  the data socket and the parents that are filled (session/receive.h)
  *   admin     disks and bitmaps: two, for changes and for looks (daemon/admin.h)
  *   keeper    syncing and dumps (session/keep.h)
+ *   hands     one for each step in another process (session/hands.h)
  *   workers   those of the sessions (session/worker.h)
  * They share nothing but messages by inproc sockets and the shared mappings.
  */
@@ -120,6 +121,8 @@ static int start_threads(struct daemon *d, struct df_error *err)
 {
     int r = keeper_start(&d->net, "inproc://keeper", &d->engine->keeper, err);
     if (!r)
+        r = hands_start(&d->engine->hands, err);
+    if (!r)
         r = keeper_start(&d->net, "inproc://changes", &d->changes, err);
     return r < 0 ? r : keeper_start(&d->net, "inproc://looks", &d->looks, err);
 }
@@ -178,6 +181,7 @@ static void stop(struct daemon *d)
     keeper_stop(&d->looks);
     receiver_stop(&engine->receiver);
     keeper_stop(&engine->keeper);
+    hands_stop(&engine->hands);
     engine_destroy(engine);
     if (engine->state_dir)
         df_disk_list(engine->state_dir, flush_disk, d->state.path, NULL);
@@ -225,6 +229,7 @@ static void handle_done(struct daemon *d)
     for (struct order *order; (order = receiver_done(d->engine->receiver));)
         engine_order_done(d->engine, order);
     keeper_receive(d->engine->keeper);
+    hands_receive(d->engine->hands);
 }
 
 static int serve(struct daemon *d, struct df_error *err)
@@ -234,11 +239,12 @@ static int serve(struct daemon *d, struct df_error *err)
         server_socket(engine->server), server_inproc_socket(engine->server), engine->events, receiver_socket(engine->receiver),
         keeper_socket(d->changes), keeper_socket(d->looks), keeper_socket(engine->keeper),
     };
-    enum { SOCKETS = sizeof sockets / sizeof *sockets, FIXED = SOCKETS + 1 };
+    enum { SOCKETS = sizeof sockets / sizeof *sockets, FIXED = SOCKETS + 2 };
     static zmq_pollitem_t items[FIXED + SESSIONS_MAX + ENDED_SESSIONS];
     items[0] = (zmq_pollitem_t){ NULL, d->signals, ZMQ_POLLIN, 0 };
+    items[1] = (zmq_pollitem_t){ NULL, hands_fd(engine->hands), ZMQ_POLLIN, 0 };
     for (unsigned i = 0; i < SOCKETS; i++)
-        items[i + 1] = (zmq_pollitem_t){ sockets[i], 0, ZMQ_POLLIN, 0 };
+        items[i + 2] = (zmq_pollitem_t){ sockets[i], 0, ZMQ_POLLIN, 0 };
     for (;;) {
         int64_t wait_ms = engine_tick(engine) - clock_ms();
         size_t n = FIXED + engine_peers(engine, items + FIXED, SESSIONS_MAX + ENDED_SESSIONS);

@@ -20,10 +20,10 @@ static struct session *turn_down(struct request **request, const struct df_error
     return NULL;
 }
 
-static struct session *addressed(struct engine *engine, struct request **request)
+/* The session that the request names, if the caller may; else the request is answered, and NULL.  role: as it was said. */
+static struct session *find(struct engine *engine, struct request **request, const char *role)
 {
-    const node *root = (*request)->message->root;
-    const char *uuid = node_text(root, "session"), *role = node_text(root, "role");
+    const char *uuid = node_text((*request)->message->root, "session");
     struct df_error err;
     struct session *s = NULL;
     if (!strcmp(role, "source") || !strcmp(role, "target"))
@@ -33,37 +33,68 @@ static struct session *addressed(struct engine *engine, struct request **request
     return r < 0 ? turn_down(request, &err) : s;
 }
 
+typedef void session_handler(struct session *s, struct request *request);
+
+/* For what only looks, or must be answered soon. */
+static void ask(struct engine *engine, struct request *request, const char *role, session_handler *handler)
+{
+    struct session *s = find(engine, &request, role);
+    if (s)
+        handler(s, request);
+}
+
+/* For what changes the session: not while one of its steps is under way. */
+static void change(struct engine *engine, struct request *request, const char *role, session_handler *handler)
+{
+    struct session *s = find(engine, &request, role);
+    if (s && !remote_defer(s, request))
+        handler(s, request);
+}
+
+static const char *role_of(const struct request *request)
+{
+    return node_text(request->message->root, "role");
+}
+
+static void pivot(struct session *s, struct request *request)
+{
+    (s->role == ROLE_SOURCE ? source_pivot : target_pivot)(s, request);
+}
+
 static void handle_pivot(struct engine *engine, struct request *request)
 {
-    struct session *s = addressed(engine, &request);
-    if (s)
-        (s->role == ROLE_SOURCE ? source_pivot : target_pivot)(s, request);
+    change(engine, request, role_of(request), pivot);
+}
+
+static void cancel(struct session *s, struct request *request)
+{
+    (s->role == ROLE_SOURCE ? source_cancel : target_cancel)(s, request);
 }
 
 static void handle_cancel(struct engine *engine, struct request *request)
 {
-    struct session *s = addressed(engine, &request);
-    if (s)
-        (s->role == ROLE_SOURCE ? source_cancel : target_cancel)(s, request);
+    change(engine, request, role_of(request), cancel);
 }
 
-static void handle_rollback(struct engine *engine, struct request *request)
+static void rollback(struct session *s, struct request *request)
 {
-    struct session *s = addressed(engine, &request);
     struct df_error err;
-    if (s && s->role == ROLE_SOURCE) {
+    if (s->role == ROLE_SOURCE) {
         source_rollback(s, request);
-    } else if (s) {
+    } else {
         error_set(&err, -EINVAL, "a roll-back is asked of the source, not of the target");
         request_fail(&request, &err);
     }
 }
 
+static void handle_rollback(struct engine *engine, struct request *request)
+{
+    change(engine, request, role_of(request), rollback);
+}
+
 static void handle_wait(struct engine *engine, struct request *request)
 {
-    struct session *s = addressed(engine, &request);
-    if (s)
-        report_wait(s, request);
+    ask(engine, request, role_of(request), report_wait);
 }
 
 /* So many summaries, with the longest of messages, fit into one reply. */
@@ -96,49 +127,36 @@ static void handle_status(struct engine *engine, struct request *request)
     request_reply(&request, &out);
 }
 
-/* The messages that name a session and know their role by themselves. */
-static void handle_for(struct engine *engine, struct request *request, enum session_role role,
-                       void (*handler)(struct session *s, struct request *request))
-{
-    const char *uuid = node_text(request->message->root, "session");
-    struct session *s = session_find(engine, uuid, role);
-    struct df_error err;
-    int r = s ? access_check_owner(&request->caller, request->message->type->name, s->owner, s->text, &err)
-              : error_set(&err, -ENOENT, "there is no session %s with this daemon as its %s", uuid, role_name(role));
-    if (r < 0)
-        turn_down(&request, &err);
-    else
-        handler(s, request);
-}
+/* The messages that know their role by themselves. */
 
 static void handle_attempt(struct engine *engine, struct request *request)
 {
-    handle_for(engine, request, ROLE_TARGET, target_attempt);
+    ask(engine, request, "target", target_attempt);
 }
 
 static void handle_seal(struct engine *engine, struct request *request)
 {
-    handle_for(engine, request, ROLE_TARGET, target_seal);
+    ask(engine, request, "target", target_seal);
 }
 
 static void handle_heartbeat(struct engine *engine, struct request *request)
 {
-    handle_for(engine, request, ROLE_TARGET, target_heartbeat);
+    ask(engine, request, "target", target_heartbeat);
 }
 
 static void handle_abandon(struct engine *engine, struct request *request)
 {
-    handle_for(engine, request, ROLE_TARGET, target_abandon);
+    change(engine, request, "target", target_abandon);
 }
 
 static void handle_resume(struct engine *engine, struct request *request)
 {
-    handle_for(engine, request, ROLE_SOURCE, source_resume);
+    change(engine, request, "source", source_resume);
 }
 
 static void handle_lease(struct engine *engine, struct request *request)
 {
-    handle_for(engine, request, ROLE_SOURCE, lease_request);
+    ask(engine, request, "source", lease_request);
 }
 
 static const struct {
@@ -181,7 +199,7 @@ static void sweep(struct engine *engine)
     unsigned ended = 0;
     for (struct session *s = engine->sessions, *next; s; s = next) {
         next = s->next;
-        if (!state_is_end(s->state) || s->orders || s->held)
+        if (!state_is_end(s->state) || s->orders || s->held || s->tidy)
             continue;
         if (s->state == SOURCE_FAILED && s->peer && peer_is_busy(s->peer))
             continue;       /* the target must still hear of it */
@@ -223,6 +241,7 @@ int64_t engine_tick(struct engine *engine)
         forgive_pause(engine, now);
     for (struct session *s = engine->sessions; s; s = s->next) {
         next = earlier(next, report_wake(s, now));
+        next = earlier(next, remote_tick(s, now));
         if (!s->released)
             next = earlier(next, (s->role == ROLE_SOURCE ? source_tick : target_tick)(s, now));
     }

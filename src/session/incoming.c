@@ -273,15 +273,42 @@ static void order_all(struct session *s, enum order_kind kind)
     when_all_are_merged(s);
 }
 
+static void stored(struct session *s, int r, const struct df_error *err)
+{
+    if (r < 0) {
+        try_again_later(s, err);
+        return;
+    }
+    s->stored = true;
+    order_all(s, ORDER_RECLAIM);
+}
+
+/* Where another process has the bitmap, what is here was its parent; it goes when that one has it. */
 void target_merge(struct session *s)
 {
-    order_all(s, ORDER_RECLAIM);
+    if (s->stored)
+        order_all(s, ORDER_RECLAIM);
+    else
+        remote_run(s, REMOTE_MERGE, stored);
+}
+
+bool target_is_stuck(const struct session *s)
+{
+    return s->state == TARGET_MERGING && !s->stored && s->again;
+}
+
+static void given_up(struct session *s, int r, const struct df_error *err)
+{
+    if (r < 0 && !(r == -ENOTCONN && !s->all_dirty))
+        try_again_later(s, err);
+    else
+        order_all(s, ORDER_GIVE_UP);
 }
 
 /* In whatever state the hand-over of the bitmaps is. */
 void target_give_up(struct session *s)
 {
-    order_all(s, ORDER_GIVE_UP);
+    remote_run(s, REMOTE_GIVE_UP, given_up);
 }
 
 static void merged(struct session *s, struct errand *errand)

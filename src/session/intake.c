@@ -95,7 +95,9 @@ int target_open(struct session *s, bool fresh, struct df_error *err)
         r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
         if (!r)
             r = b->backend->ops->info(b->backend, b->bitmap, &b->info, err);
-        /* Not busy any more: it was reclaimed, and only the journal does not know it yet. */
+        if (r == -ENOENT && b->backend && b->backend->remote && s->state == TARGET_MERGING)
+            r = 0, b->info.busy = false;
+        /* Not busy any more, or dropped: it was reclaimed, and only the journal does not know it yet. */
         if (r < 0 || !b->info.busy)
             continue;
         /* The journal's number of chunks is for reports: what is filled goes by the bitmap that is there. */

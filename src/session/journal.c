@@ -31,6 +31,7 @@ struct slot_head {
 static const char slot_magic[8] = { 'd', 'f', 'j', 'o', 'u', 'r', 'n', 1 };
 
 #define FLAG(key)       { key, FIELD_BOOL, false, 0, 0, 0 }
+#define OPTIONAL_FLAG(key) { key, FIELD_BOOL, true, 0, 0, 0 }
 #define U64(key, max)   { key, FIELD_U64, false, 0, max, 0 }
 #define TEXT(key, max)  { key, FIELD_TEXT, false, 0, max, 0 }
 
@@ -50,6 +51,7 @@ const struct field journal_fields[] = {
     U64("workers", WIRE_WORKERS), U64("max_bandwidth", UINT64_MAX), U64("pivot", UINT64_MAX),
     U64("frames", UINT64_MAX), U64("bytes", UINT64_MAX), U64("resent_frames", UINT64_MAX),
     FLAG("all_dirty"), U64("dump_epoch", WIRE_EPOCH_MAX), FLAG("loaded"), TEXT("message", NOTE_BYTES),
+    OPTIONAL_FLAG("touched"), OPTIONAL_FLAG("unread"), OPTIONAL_FLAG("recorded"),
     { "bitmaps", FIELD_MAPS, false, 1, WIRE_SESSION_BITMAPS, bitmap_fields },
     { 0 }
 };
@@ -97,6 +99,9 @@ static void put_entry(struct out *out, const struct session *s, enum session_sta
     out_bool(out, "all_dirty", s->all_dirty);
     out_u64(out, "dump_epoch", s->dump_epoch);
     out_bool(out, "loaded", s->is_load);
+    out_bool(out, "touched", s->touched);
+    out_bool(out, "unread", s->unread);
+    out_bool(out, "recorded", s->recorded);
     out_text(out, "message", note);
     out_list(out, "bitmaps");
     for (unsigned i = 0; i < s->nbitmaps; i++)

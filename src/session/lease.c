@@ -189,7 +189,7 @@ bool lease_window_is_full(const struct session *s)
 
 static bool may_stream(const struct session *s)
 {
-    return s->state == SOURCE_STREAMING && clock_ms() >= s->stream_ms && has_work(s) && !lease_window_is_full(s);
+    return s->state == SOURCE_STREAMING && !s->unread && clock_ms() >= s->stream_ms && has_work(s) && !lease_window_is_full(s);
 }
 
 void lease_serve(struct session *s)

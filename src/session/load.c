@@ -83,6 +83,8 @@ static int begin_bitmap(struct engine *engine, const struct dump_header *h, stru
     s->epoch = 1;
     s->is_load = true;
     r = add_bitmaps(s, h, err);
+    if (!r && session_is_remote(s))
+        r = error_set(err, -ENOTSUP, "a dump of a bitmap cannot be loaded into a disk that QEMU serves: load it into one of dirtyferry's own, and migrate it from there");
     if (!r)
         r = session_try(s, EVENT_START, err);
     if (r < 0) {
@@ -228,8 +230,10 @@ void load_request(struct engine *engine, struct request *request)
 static void record(struct session *s)
 {
     struct df_error err;
-    if (session_try(s, EVENT_PIVOT, &err) < 0 || target_record(s, &err) < 0)
+    if (session_try(s, EVENT_PIVOT, &err) < 0)
         session_note(s, &err);
+    else
+        target_record(s);
 }
 
 static void loaded(struct session *s, struct request *request)

@@ -3,11 +3,14 @@
  * The pivot on the source: from its answer on no write succeeds there.
  *
  * It never touches a map's contents or the network: its cost is one transaction
- * a disk and the writes that are under way.
+ * a disk and the writes that are under way.  Where another process has the
+ * bitmaps, that one is told to hold them still, and its bits are read behind the
+ * answer (`unread`).
  */
 #include "session/source.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <string.h>
 
@@ -68,6 +71,8 @@ static int claim_fences(struct session *s, struct df_error *err)
         b->fenced = r == 0 && !info.readonly;
     }
     s->pivot = s->engine->pivots + 1;
+    s->touched = s->touched || session_is_remote(s);
+    s->tidy = false;        /* of a pivot that failed */
     return r < 0 ? r : session_try(s, EVENT_PIVOT, err);
 }
 
@@ -93,9 +98,59 @@ static void give_up(struct session *s, const struct df_error *err)
 {
     pivot_unfence(s);
     session_note(s, err);
+    s->unread = false;
     session_step(s, EVENT_STUCK);
     source_fail_held(s, err);
+    remote_tidy(s, REMOTE_THAW, NULL);
 }
+
+/* ------------------------------------------------- bits in other processes */
+
+static void are_read(struct session *s, int r, const struct df_error *err)
+{
+    struct df_error late;
+    uint64_t late_bytes = 0;
+    if (!s->unread)
+        return;         /* rolled back or abandoned meanwhile */
+    if (r < 0) {
+        session_note(s, err);
+        s->read_ms = clock_ms() + RETRY_MS;
+        return;
+    }
+    for (unsigned i = 0; i < s->nbitmaps; i++)
+        late_bytes += s->bitmaps[i].late_bytes;
+    s->message[0] = 0;
+    if (late_bytes) {
+        error_set(&late, -EROFS, "%" PRIu64 " bytes were written on the source after the pivot; they are in the bitmap, but stop the guest before the pivot", late_bytes);
+        session_note(s, &late);
+    }
+    s->unread = false;
+    session_save(s);
+    if (s->state == SOURCE_INTERRUPTED) {
+        digest_session(s);
+        dump_session(s);
+    }
+    lease_serve(s);
+}
+
+/* Tried until it succeeds, or the session is rolled back. */
+void pivot_read(struct session *s)
+{
+    if (s->unread && !s->damaged && !state_is_end(s->state))
+        remote_run(s, REMOTE_READ, are_read);
+}
+
+static int64_t read_again(struct session *s, int64_t now_ms)
+{
+    if (!s->unread || s->damaged || s->remote || s->held || state_is_end(s->state))
+        return INT64_MAX;
+    if (now_ms < s->read_ms)
+        return s->read_ms;
+    pivot_read(s);
+    return INT64_MAX;
+}
+
+/* ------------------------------------------------------------------ drain */
 
 /* A write that could not be recorded since the bitmap was taken: it must not arrive as a good one. */
 static bool lacks_writes(const struct session *s, struct df_error *err)
@@ -125,12 +180,26 @@ static bool try_drain(struct session *s)
     }
     s->stream_ms = clock_ms() + STREAM_DELAY_MS;
     s->taken_ms = clock_ms();
+    s->unread = session_is_remote(s);
     if (session_try(s, EVENT_DRAINED, &err) < 0) {     /* a restart would lift the fence */
         give_up(s, &err);
         return true;
     }
     source_reply_held(s);
+    pivot_read(s);
     return true;
+}
+
+static void frozen(struct session *s, int r, const struct df_error *err)
+{
+    if (r < 0) {
+        give_up(s, err);
+        return;
+    }
+    s->drain_deadline_ms = clock_ms() + DRAIN_MS;
+    int64_t spin_until_ns = clock_ns() + DRAIN_SPIN_NS;
+    while (!try_drain(s) && clock_ns() < spin_until_ns)
+        sched_yield();
 }
 
 void source_pivot(struct session *s, struct request *request)
@@ -160,10 +229,7 @@ void source_pivot(struct session *s, struct request *request)
         give_up(s, &err);
         return;
     }
-    s->drain_deadline_ms = clock_ms() + DRAIN_MS;
-    int64_t spin_until_ns = clock_ns() + DRAIN_SPIN_NS;
-    while (!try_drain(s) && clock_ns() < spin_until_ns)
-        sched_yield();
+    remote_run(s, REMOTE_FREEZE, frozen);
 }
 
 static void give_up_drain(struct session *s)
@@ -176,7 +242,9 @@ static void give_up_drain(struct session *s)
 
 int64_t pivot_tick(struct session *s, int64_t now_ms)
 {
-    if (s->state != SOURCE_FENCING || try_drain(s))
+    if (s->state != SOURCE_FENCING)
+        return read_again(s, now_ms);
+    if (s->remote || try_drain(s))
         return INT64_MAX;
     if (now_ms < s->drain_deadline_ms)
         return now_ms + 1;

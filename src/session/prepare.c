@@ -45,7 +45,7 @@ static int check_names(const struct session *s, struct df_error *err)
 
 int source_open(struct session *s, struct session_bitmap *b, bool take, struct df_error *err)
 {
-    int r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
+    int r = b->backend ? 0 : backend_open(s->engine->state_dir, b->disk, &b->backend, err);
     if (!r)
         r = b->backend->ops->info(b->backend, b->bitmap, &b->info, err);
     if (r < 0)
@@ -62,6 +62,14 @@ int source_open(struct session *s, struct session_bitmap *b, bool take, struct d
         return r;
     b->chunks = chunk_count(&b->chunking);
     return work_init(&b->work, b, err);
+}
+
+static int open_backends(struct session *s, struct df_error *err)
+{
+    int r = 0;
+    for (unsigned i = 0; !r && i < s->nbitmaps; i++)
+        r = backend_open(s->engine->state_dir, s->bitmaps[i].disk, &s->bitmaps[i].backend, err);
+    return r;
 }
 
 static int take_bitmaps(struct session *s, struct df_error *err)
@@ -187,6 +195,22 @@ static void taken_durably(struct session *s, int r, const struct df_error *err)
         send_offer(s);
 }
 
+static void looked_at(struct session *s, int r, const struct df_error *why)
+{
+    struct df_error err;
+    if (r < 0) {
+        refuse(s, why);
+        return;
+    }
+    r = take_bitmaps(s, &err);
+    if (!r)
+        r = peer_open(s->engine->net, &s->peer_address, &s->peer, &err);
+    if (!r)
+        durable_sync(s, false, taken_durably);
+    else
+        refuse(s, &err);
+}
+
 static bool is_same(const struct session_bitmap *b, const node *item)
 {
     const char *as_disk = node_text(item, "as_disk"), *as_bitmap = node_text(item, "as_bitmap");
@@ -235,15 +259,9 @@ void source_prepare(struct engine *engine, struct request *request)
         request_fail(&request, &err);
         return;
     }
-    if (wrong.code) {
+    r = wrong.code ? wrong.code : open_backends(s, &wrong);
+    if (r < 0)
         refuse(s, &wrong);
-        return;
-    }
-    r = take_bitmaps(s, &err);
-    if (!r)
-        r = peer_open(engine->net, &s->peer_address, &s->peer, &err);
-    if (!r)
-        durable_sync(s, false, taken_durably);
     else
-        refuse(s, &err);
+        remote_run(s, REMOTE_LOOK, looked_at);
 }

@@ -82,6 +82,9 @@ static void read_entry(struct session *s, const node *entry, const node *items)
     s->all_dirty = node_bool(entry, "all_dirty");
     s->dump_epoch = (uint32_t)node_u64(entry, "dump_epoch", 0);
     s->is_load = node_bool(entry, "loaded");
+    s->touched = node_bool(entry, "touched");
+    s->unread = node_bool(entry, "unread");
+    s->recorded = node_bool(entry, "recorded");
     snprintf(s->message, sizeof s->message, "%s", node_text(entry, "message"));
     for (unsigned i = 0; i < s->nbitmaps; i++)
         read_bitmap(&s->bitmaps[i], &items[i]);
@@ -122,11 +125,13 @@ static void end_source(struct session *s)
     open_backends(s);
     if (s->state == SOURCE_RELEASED) {
         source_discard(s);
+        remote_tidy(s, REMOTE_DROP, NULL);
         return;
     }
     source_give_back(s);
     if (s->state == SOURCE_ROLLED_BACK)
         pivot_unfence(s);
+    remote_tidy(s, REMOTE_THAW, NULL);
 }
 
 /* The maps, and whether their bits can be trusted. */
@@ -163,6 +168,7 @@ static void stop_source(struct session *s, const struct df_error *why)
     if (!crashed_here && s->state == SOURCE_FENCING && !s->journal.torn) {
         pivot_unfence(s);
         session_step(s, EVENT_STUCK);
+        remote_tidy(s, REMOTE_THAW, NULL);
     }
     if (!crashed_here && s->state == SOURCE_PREPARED)
         return;
@@ -201,10 +207,12 @@ static void go_on_source(struct session *s)
     switch (s->state) {
     case SOURCE_PREPARED:
         durable_sync(s, false, ignore);     /* a disk that was closed cleanly is opened for changes now, not in the pivot */
+        remote_tidy(s, REMOTE_THAW, NULL);  /* of a pivot that failed */
         break;
     case SOURCE_FENCING:
         pivot_unfence(s);
         session_step(s, EVENT_STUCK);
+        remote_tidy(s, REMOTE_THAW, NULL);
         break;
     case SOURCE_STREAMING:
     case SOURCE_SEALING:
@@ -225,6 +233,7 @@ static void go_on_source(struct session *s)
         for (unsigned i = 0; i < s->nbitmaps; i++)
             work_add(&s->bitmaps[i].work, 0, s->bitmaps[i].chunks);
     s->heard_ms = s->retry_ms = clock_ms();
+    pivot_read(s);
     source_start_workers(s);
 }
 
@@ -293,6 +302,7 @@ static int recover_target(struct session *s, struct df_error *why)
     if (s->state == TARGET_CANCELLED) {
         open_backends(s);
         target_discard(s);
+        remote_tidy(s, REMOTE_WITHDRAW, NULL);
     }
     if (state_is_end(s->state))
         return 0;
@@ -313,8 +323,7 @@ static int recover_target(struct session *s, struct df_error *why)
     } else if (s->is_load || (s->state != TARGET_PREPARED && s->state != TARGET_FILLED)) {
         if (s->state == TARGET_FILLED)
             session_step(s, EVENT_PIVOT);       /* nobody asks for that of a dump */
-        if (target_record(s, &err) < 0)
-            session_note(s, &err);
+        target_record(s);
     }
     return 0;
 }

@@ -6,6 +6,7 @@
 #include "session/source.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -107,17 +108,32 @@ void source_all_sent(struct session *s)
 
 /* ---------------------------------------------------------------- let go */
 
+static void dropped(struct session *s)
+{
+    uint64_t late_bytes = 0;
+    struct df_error late;
+    for (unsigned i = 0; i < s->nbitmaps; i++)
+        late_bytes += s->bitmaps[i].late_bytes;
+    s->letting_go = false;
+    source_discard(s);
+    if (!s->tidy)
+        s->message[0] = 0;
+    if (late_bytes) {
+        error_set(&late, -EROFS, "%" PRIu64 " bytes were written on the source after the pivot: what was written there late is not in the target's bitmap", late_bytes);
+        session_note(s, &late);
+    }
+    session_step(s, EVENT_OPERATIVE);
+    source_reply_held_resume(s);
+}
+
 static void operative_durably(struct session *s, int r, const struct df_error *err)
 {
-    s->letting_go = false;
     if (r < 0) {
+        s->letting_go = false;
         source_retry_later(s, err);
         return;
     }
-    source_discard(s);
-    s->message[0] = 0;
-    session_step(s, EVENT_OPERATIVE);
-    source_reply_held_resume(s);
+    remote_tidy(s, REMOTE_DROP, dropped);
 }
 
 /*

@@ -7,6 +7,7 @@
  *     workers (threads or processes) --lease--> lease.c
  *     target.c  --orders--> receiver thread (receive.h)
  *     all       --chores--> keeper thread (keep.h): syncing, dumps
+ *     all       --steps--> hands (remote.c): what other processes have to do
  *     every step of a state --> journal.h, from which recover.c starts again
  *
  * Nothing here takes time in proportion to a bitmap, and nothing waits: a
@@ -21,6 +22,7 @@
 #include "net/events.h"
 #include "net/peer.h"
 #include "net/server.h"
+#include "session/hands.h"
 #include "session/journal.h"
 #include "session/keep.h"
 #include "session/receive.h"
@@ -44,6 +46,7 @@
 #define RESUME_MS           5000    /* how long `resume` waits for the target */
 #define DUMP_EXPIRE_MS      10000   /* a dump that nobody goes on with is dropped */
 #define DUMP_RETRY_MS       10000   /* until a dump that could not be written is tried again */
+#define TIDY_MS             2000    /* until another process is asked again to tidy up */
 #define PROGRESS_MS         100
 #define SNAPSHOT_MS         1000
 #define ENDED_SESSIONS      256     /* kept for status */
@@ -83,6 +86,7 @@ struct session_bitmap {
     bool fenced;                /* this session made the disk read-only */
     struct work work;
     uint64_t chunks_sent;
+    uint64_t late_bytes;        /* of disk, written in another process after the pivot */
 
     struct intake *intake;      /* target */
     struct intake *loading;     /* the same parent, filled from a dump */
@@ -121,7 +125,8 @@ struct session {
     struct session_bitmap *bitmaps;
     char message[DF_ERROR_MESSAGE_BYTES];   /* the last thing that went wrong */
     struct journal journal;
-    unsigned orders;                        /* of the receiver and the keeper that are not done yet */
+    unsigned orders;                        /* of the receiver, the keeper and the hands that are not done yet */
+    struct request *held;                   /* that waits for something */
     bool damaged;                           /* this host was restarted without a clean stop: the bits here cannot be trusted */
     bool link_lost;
     int64_t heard_ms;                       /* when the other side was last heard */
@@ -129,13 +134,25 @@ struct session {
     uint64_t published;                     /* chunks_done of the last progress event */
     bool released;                          /* its resources are gone, only the record is left */
 
+    /* another process has bitmaps of it (remote.c) */
+    bool remote;                            /* a step is under way */
+    bool touched;                           /* it may have something there that has to go; in the journal */
+    bool tidy;                              /* that has to go now: again at tidy_ms */
+    enum remote_step tidy_step;
+    int64_t tidy_ms;
+    void (*tidied)(struct session *session);
+    struct waiter *deferred;                /* requests that wait for the end of the step */
+    bool unread;                            /* source: the bits are there still: nothing to send, dump or compare */
+    int64_t read_ms;                        /* when they are asked for again */
+    bool recorded;                          /* target: the children there have recorded; in the journal */
+    bool stored;                            /* target: merged there */
+
     /* source */
     struct peer *peer;
     char data[256];
     unsigned workers;
     uint64_t max_bandwidth;                 /* bytes/s, 0 = no limit */
     uint64_t frames, bytes, resent_frames;
-    struct request *held;                   /* prepare, pivot, cancel or rollback that waits for something */
     int64_t drain_deadline_ms, retry_ms;
     int64_t stream_ms;                      /* workers get nothing before */
     uint64_t pivot;                         /* which pivot of this daemon it was */
@@ -175,6 +192,7 @@ struct engine {
     unsigned descriptors_max;               /* that all sessions under way may take */
     bool rebooted;                          /* the host was restarted since the last daemon */
     struct keeper *keeper;
+    struct hands *hands;
     struct snapshot *dumps;                 /* the keeper's: copies that dumps are made from */
     int64_t dump_ms;                        /* when the last request for one was here */
     struct server *server;
@@ -237,6 +255,19 @@ bool recover_knows(const struct engine *engine, const uint8_t session[DF_SESSION
 
 /* Sync the tables and maps of the session's bitmaps and its journal, then call `done` (r < 0: it failed). */
 void durable_sync(struct session *session, bool maps, void (*done)(struct session *session, int r, const struct df_error *err));
+
+/* ---- remote.c */
+
+typedef void remote_done(struct session *session, int r, const struct df_error *err);
+
+bool session_is_remote(const struct session *session);
+/* Do the step in the other processes, then call `done`: at once if there are none. */
+void remote_run(struct session *session, enum remote_step step, remote_done *done);
+/* True: a step is under way, the request is taken and handled after it. */
+bool remote_defer(struct session *session, struct request *request);
+/* What the session has there goes away: tried until it did.  `then` (or NULL) is called after the first try. */
+void remote_tidy(struct session *session, enum remote_step step, void (*then)(struct session *session));
+int64_t remote_tick(struct session *session, int64_t now_ms);
 
 /* ---- stilled.c */
 

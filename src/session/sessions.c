@@ -48,6 +48,7 @@ void session_free(struct session *s)
         }
     forget_waiters(&s->waiters);
     forget_waiters(&s->idle);
+    forget_waiters(&s->deferred);
     journal_close(&s->journal);
     free(s->bitmaps);
     free(s);

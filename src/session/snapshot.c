@@ -207,6 +207,8 @@ static int find_session(struct engine *engine, const node *root, struct session 
         return error_set(err, -EPERM, "session %s is %s: its bitmaps still record, dump it after the pivot", s->text, state_name(s->state));
     if (state_is_end(s->state))
         return error_set(err, -EPERM, "session %s is over: it is %s", s->text, state_name(s->state));
+    if (s->unread)
+        return error_set(err, -EAGAIN, "session %s cannot be dumped yet: its bits are still being read; try again when 'dirtyferry status' has no message", s->text);
     *session = s;
     return 0;
 }

@@ -81,7 +81,7 @@ static void cancel_answered(void *opaque, uint64_t tag, int r, const struct mess
         return;
     }
     source_give_back(s);
-    source_reply_held(s);
+    remote_tidy(s, REMOTE_THAW, source_reply_held);
 }
 
 void source_cancel(struct session *s, struct request *request)
@@ -120,9 +120,10 @@ static void roll_back(struct session *s)
         return;
     }
     lease_revoke(s);
+    s->unread = false;
     source_give_back(s);
     pivot_unfence(s);
-    source_reply_held(s);
+    remote_tidy(s, REMOTE_THAW, source_reply_held);
 }
 
 /* Invariant 3: only a target that says that its child never recorded lets the source live again. */
@@ -195,8 +196,10 @@ void source_abandoned(struct session *s)
     if (s->state == SOURCE_STREAMING || s->state == SOURCE_SEALING)
         session_step(s, EVENT_LOST);
     lease_revoke(s);
+    s->unread = false;
     session_step(s, EVENT_ABANDONED);
     source_give_back(s);
+    remote_tidy(s, REMOTE_THAW, NULL);
 }
 
 /* ------------------------------------------------------------------- time */

@@ -39,6 +39,8 @@ void source_withdraw(struct session *session, const struct df_error *err);
 
 /* pivot.c */
 void pivot_unfence(struct session *session);
+/* Read the bits that another process has, if they are not here yet. */
+void pivot_read(struct session *session);
 /* While a pivot waits for open write sections.  Returns when it wants to be called again. */
 int64_t pivot_tick(struct session *session, int64_t now_ms);
 

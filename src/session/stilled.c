@@ -141,7 +141,7 @@ void dump_session(struct session *s)
 {
     if (clock_ms() < s->dump_retry_ms)
         return;
-    struct dumping *d = s->dumping || s->damaged ? NULL : calloc(1, sizeof *d);
+    struct dumping *d = s->dumping || s->damaged || s->unread ? NULL : calloc(1, sizeof *d);
     if (!d)
         return;
     d->chore.work = dump_work;
@@ -184,7 +184,7 @@ static void digest_done(struct chore *chore)
 
 void digest_session(struct session *s)
 {
-    struct digesting *d = s->digesting || s->damaged ? NULL : calloc(1, sizeof *d + s->nbitmaps * sizeof *d->digests);
+    struct digesting *d = s->digesting || s->damaged || s->unread ? NULL : calloc(1, sizeof *d + s->nbitmaps * sizeof *d->digests);
     if (!d)
         return;     /* without them segments are sent again as a whole */
     d->chore.work = digest_work;

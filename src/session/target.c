@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "backend/quota.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 
@@ -59,6 +60,20 @@ void target_discard(struct session *s)
             s->bitmaps[i].backend->ops->discard(s->bitmaps[i].backend, s->bitmaps[i].bitmap, s->uuid, NULL);
 }
 
+static void reply_held(struct session *s)
+{
+    struct request *request = steal(&s->held);
+    if (request)
+        report_reply(&request, s);
+}
+
+static void fail_held(struct session *s, const struct df_error *err)
+{
+    struct request *request = steal(&s->held);
+    if (request)
+        request_fail(&request, err);
+}
+
 static void reply_offer(const struct session *s, struct request **request)
 {
     struct out out;
@@ -88,7 +103,7 @@ static bool is_repeated(struct engine *engine, struct request *request)
     bool same = s && !strcmp(s->owner, request->caller.key) && s->state == TARGET_PREPARED && n == s->nbitmaps && s->chunk_bytes == node_u64(root, "chunk_size", 0);
     for (size_t i = 0; same && i < n; i++)
         same = is_same(&s->bitmaps[i], &items[i]);
-    if (same)
+    if (same && !remote_defer(s, request))
         reply_offer(s, &request);
     return same;
 }
@@ -109,6 +124,22 @@ static int check_owner(const struct engine *engine, const char *owner, size_t nb
     return 0;
 }
 
+/* What another process refuses is taken back here: as if it had been cancelled. */
+static void added(struct session *s, int r, const struct df_error *err)
+{
+    struct request *request = steal(&s->held);
+    if (!r) {
+        target_begin(s);
+        reply_offer(s, &request);
+        return;
+    }
+    session_note(s, err);
+    target_discard(s);
+    session_step(s, EVENT_CANCEL);
+    request_fail(&request, err);
+    remote_tidy(s, REMOTE_WITHDRAW, NULL);
+}
+
 void target_offer(struct engine *engine, struct request *request)
 {
     const node *root = request->message->root;
@@ -126,6 +157,7 @@ void target_offer(struct engine *engine, struct request *request)
         s->chunk_bytes = (uint32_t)node_u64(root, "chunk_size", 0);
         s->epoch = 1;
         r = accept_bitmaps(s, items, &err);
+        s->touched = session_is_remote(s);
     }
     if (!r)
         r = session_try(s, EVENT_START, &err);
@@ -137,8 +169,9 @@ void target_offer(struct engine *engine, struct request *request)
         request_fail(&request, &err);
         return;
     }
-    target_begin(s);
-    reply_offer(s, &request);
+    s->held = request;
+    s->heard_ms = clock_ms();
+    remote_run(s, REMOTE_ADD, added);
 }
 
 /* From now on frames are taken and the source is listened for. */
@@ -152,19 +185,35 @@ void target_begin(struct session *s)
 
 /* ------------------------------------------------------------------ pivot */
 
-/* After the pivot is in the journal; repeated until all of them record. */
-int target_record(struct session *s, struct df_error *err)
+static void recorded(struct session *s, int r, const struct df_error *why)
 {
-    int r = 0;
+    bool first = !s->recorded && session_is_remote(s);
+    struct df_error err;
+    if (r < 0)
+        err = *why;
     for (unsigned i = 0; !r && i < s->nbitmaps; i++)
         if (s->bitmaps[i].info.frozen)
-            r = s->bitmaps[i].backend->ops->unlock(s->bitmaps[i].backend, s->bitmaps[i].bitmap, s->uuid, err);
+            r = s->bitmaps[i].backend->ops->unlock(s->bitmaps[i].backend, s->bitmaps[i].bitmap, s->uuid, &err);
     s->records = r == 0;
     s->again = r < 0;
     s->retry_ms = clock_ms() + RETRY_MS;
-    if (!r && s->state == TARGET_MERGING)
+    if (r < 0) {
+        session_note(s, &err);
+        fail_held(s, &err);
+        return;
+    }
+    s->recorded = true;
+    if (first)
+        session_save(s);
+    reply_held(s);
+    if (s->state == TARGET_MERGING)
         target_merge(s);
-    return r;
+}
+
+/* After the pivot is in the journal. */
+void target_record(struct session *s)
+{
+    remote_run(s, REMOTE_RECORD, recorded);
 }
 
 /*
@@ -178,12 +227,15 @@ void target_pivot(struct session *s, struct request *request)
     int r = again ? 0 : session_may(s, EVENT_PIVOT, &err);
     if (!r && !again)
         r = session_try(s, EVENT_PIVOT, &err);
-    if (!r && !s->records)
-        r = target_record(s, &err);
-    if (r < 0)
+    if (r < 0) {
         request_fail(&request, &err);
+        return;
+    }
+    s->held = request;
+    if (s->records)
+        reply_held(s);
     else
-        report_reply(&request, s);
+        target_record(s);
 }
 
 /* -------------------------------------------------------------- ways back */
@@ -211,7 +263,8 @@ void target_cancel(struct session *s, struct request *request)
         if (s->bitmaps[i].intake)
             errand_submit(errand_new(s, i, ORDER_DROP, NULL));
     target_discard(s);
-    report_reply(&request, s);
+    s->held = request;
+    remote_tidy(s, REMOTE_WITHDRAW, reply_held);
 }
 
 void target_abandon(struct session *s, struct request *request)
@@ -222,7 +275,7 @@ void target_abandon(struct session *s, struct request *request)
     int r = 0;
     if (!again && s->state == TARGET_PREPARED)
         r = error_set(&err, -EPERM, "session %s is prepared: its bitmaps record nothing yet, 'cancel' removes them", s->text);
-    else if (!again && s->state != TARGET_RECEIVING)
+    else if (!again && s->state != TARGET_RECEIVING && !target_is_stuck(s))
         r = error_set(&err, -EPERM, "session %s is %s: it cannot be abandoned then", s->text, state_name(s->state));
     if (!r && !again) {
         s->message[0] = 0;
@@ -245,7 +298,7 @@ int64_t target_tick(struct session *s, int64_t now_ms)
 {
     struct df_error err;
     int64_t due = s->heard_ms + BEAT_MS + LINK_LOST_MS;
-    if (s->again && now_ms >= s->retry_ms && s->orders) {
+    if (s->again && now_ms >= s->retry_ms && (s->orders || s->held)) {
         s->retry_ms = now_ms + RETRY_MS;        /* the others are under way still */
     } else if (s->again && now_ms >= s->retry_ms) {
         s->again = false;
@@ -253,8 +306,8 @@ int64_t target_tick(struct session *s, int64_t now_ms)
             target_give_up(s);
         else if (s->records)
             target_merge(s);
-        else if (target_record(s, &err) < 0)
-            session_note(s, &err);
+        else
+            target_record(s);
     }
     if (s->is_load || s->link_lost || (s->state != TARGET_PREPARED && s->state != TARGET_FILLED && s->state != TARGET_RECEIVING))
         return s->again ? s->retry_ms : INT64_MAX;

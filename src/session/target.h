@@ -28,11 +28,14 @@ void errand_submit(struct errand *errand);
 /* A bitmap has become exact: were they all? */
 void target_exact(struct session *session);
 void target_merge(struct session *session);
+/* Every bit is here, and another process cannot merge it: what it recorded is lost, or it is gone for good. */
+bool target_is_stuck(const struct session *session);
 void target_give_up(struct session *session);
 
 /* target.c */
 void target_begin(struct session *session);
-int target_record(struct session *session, struct df_error *err);
+/* The children record; repeated until all of them do.  Answers a pivot that is held. */
+void target_record(struct session *session);
 void target_discard(struct session *session);
 
 /* intake.c: `created` is set as soon as there is something to discard */
