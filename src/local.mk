@@ -73,6 +73,12 @@ libnet_la_SOURCES = \
 	src/net/refusals.c src/net/refusals.h src/net/guard.c src/net/guard.h \
 	src/net/access.c src/net/access.h src/net/ipc.c src/net/ipc.h
 
+noinst_LTLIBRARIES += libqemu.la
+libqemu_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+libqemu_la_LIBADD = $(JANSSON_LIBS)
+libqemu_la_SOURCES = \
+	src/qemu/qmp.c src/qemu/qmp.h
+
 noinst_LTLIBRARIES += libsession.la
 libsession_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS)
 libsession_la_SOURCES = \

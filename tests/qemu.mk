@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# QEMU and its storage daemon: the QMP client against a monitor in a thread.
+
+if HAVE_CHECK
+QEMU_TESTS = tests/unit-qmp
+check_PROGRAMS += $(QEMU_TESTS)
+TESTS += $(QEMU_TESTS)
+
+tests_unit_qmp_SOURCES = tests/unit-qmp.c tests/unit.h
+tests_unit_qmp_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_qmp_LDADD = libqemu.la libbase.la $(JANSSON_LIBS) $(CHECK_LIBS)
+endif
