@@ -92,7 +92,7 @@ libsession_la_SOURCES = \
 	src/session/source.c src/session/source.h src/session/prepare.c \
 	src/session/pivot.c src/session/lease.c src/session/worker.c src/session/worker.h \
 	src/session/seal.c src/session/attempt.c src/session/link.c \
-	src/session/dump.c src/session/dump.h src/session/stilled.c src/session/snapshot.c \
+	src/session/feed.c src/session/feed.h src/session/dump.c src/session/dump.h src/session/stilled.c src/session/snapshot.c \
 	src/session/target.c src/session/target.h src/session/incoming.c src/session/intake.c \
 	src/session/load.c src/session/fromdump.c \
 	src/session/receive.c src/session/receive.h \

@@ -16,61 +16,8 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/files.h"
-#include "wire/encoder.h"
 
 /* ---------------------------------------------------------------- blocks */
-
-static uint64_t clean_chunks(const struct map *map, const struct chunking *c, uint64_t chunk)
-{
-    uint64_t block = map_next_block(map, chunk * c->chunk_bytes / MAP_BLOCK_BYTES);
-    uint64_t dirty = block == map->nblocks ? chunk_count(c) : block * MAP_BLOCK_BYTES / c->chunk_bytes;
-    return dirty > chunk ? dirty - chunk : 0;
-}
-
-/* The next frame from `chunk` on. */
-static bool next_frame(struct encoder *e, const struct map *map, const struct chunking *c, uint64_t chunk, struct frame *frame)
-{
-    const uint8_t *leaf = (const uint8_t *)(const void *)map->leaf;
-    uint64_t end = chunk_count(c);
-    encoder_start(e, (uint32_t)chunk);
-    while (chunk < end) {
-        uint64_t clean = clean_chunks(map, c, chunk);
-        uint64_t taken = clean ? encoder_clean(e, clean < UINT32_MAX ? (uint32_t)clean : UINT32_MAX) : encoder_chunk(e, leaf + chunk * c->chunk_bytes);
-        if (!taken)
-            break;
-        chunk += taken;
-    }
-    return encoder_finish(e, frame);
-}
-
-static int data_block(const struct still *still, struct dump_cursor *at, struct dump_block *block, struct df_error *err)
-{
-    struct chunking c = dump_chunking(&still->header, at->handle - 1);
-    CLEANUP(encoder_destroy) struct encoder e = { 0 };
-    struct frame frame = { .handle = (uint16_t)at->handle, .epoch = (uint8_t)still->header.epoch };
-    if (at->first >= chunk_count(&c))
-        return error_set(err, -EINVAL, "bitmap %u of the dump has no chunk %" PRIu64, at->handle, at->first);
-    int r = encoder_init(&e, &c, err);
-    if (!r)
-        r = dump_data_begin(block, err);
-    while (!r && at->first < chunk_count(&c) && next_frame(&e, still->maps[at->handle - 1], &c, at->first, &frame) && dump_data_add(block, &frame))
-        at->first += frame.count;
-    if (r < 0)
-        return r;
-    dump_data_finish(block, at->index, still->header.id);
-    if (at->first == chunk_count(&c)) {
-        at->handle++;
-        at->first = 0;
-    }
-    return 0;
-}
-
-void still_digests(const struct map *map, uint64_t *digests, size_t n)
-{
-    uint64_t blocks = map_segment_blocks(map->nblocks);
-    for (size_t i = 0; i < n; i++)
-        digests[i] = map_digest(map, i * blocks, blocks);
-}
 
 static int end_block(const struct still *still, const struct dump_cursor *at, struct dump_block *block, struct df_error *err)
 {
@@ -79,29 +26,19 @@ static int end_block(const struct still *still, const struct dump_cursor *at, st
     CLEANUP(cleanup_free) uint64_t *numbers = calloc(n * WIRE_SEGMENTS, sizeof *numbers);
     if (!numbers)
         return error_errno(err, -ENOMEM, "cannot finish a dump");
-    for (size_t i = 0; i < n; i++) {
-        uint64_t *own = numbers + i * WIRE_SEGMENTS;
-        size_t segments = dump_segments(still->maps[i]->nbits);
-        still_digests(still->maps[i], own, segments);
-        for (size_t d = 0; d < segments; d++)
-            own[d] = htole64(own[d]);
-        digests[i] = (struct dump_digests){ (const uint8_t *)own, segments * sizeof *own };
-    }
+    for (size_t i = 0; i < n; i++)
+        digests[i] = feed_dump_digests(still->maps[i], numbers + i * WIRE_SEGMENTS);
     return dump_pack_end(block, at->index, still->header.id, digests, n, err);
 }
 
 int still_block(const struct still *still, struct dump_cursor *at, struct dump_block *block, bool *last, struct df_error *err)
 {
-    int r;
     if (at->handle < 1 || at->handle > still->header.nbitmaps + 1)
         return error_set(err, -EINVAL, "a dump of %zu bitmaps has no bitmap %u", still->header.nbitmaps, at->handle);
     *last = at->index && at->handle > still->header.nbitmaps;
-    if (at->index == 0)
-        r = dump_pack_header(block, &still->header, err);
-    else if (*last)
-        r = end_block(still, at, block, err);
-    else
-        r = data_block(still, at, block, err);
+    if (at->index && !*last)
+        return feed_block(&still->header, still->maps[at->handle - 1], at, block, err);
+    int r = *last ? end_block(still, at, block, err) : dump_pack_header(block, &still->header, err);
     at->index++;
     return r;
 }

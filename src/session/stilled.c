@@ -166,7 +166,7 @@ static void digest_work(struct chore *chore)
 {
     struct digesting *d = (struct digesting *)chore;
     for (unsigned i = 0; i < d->session->nbitmaps; i++)
-        still_digests(d->session->bitmaps[i].map.map, d->digests[i], d->session->bitmaps[i].work.ndigests);
+        feed_digests(d->session->bitmaps[i].map.map, d->digests[i], d->session->bitmaps[i].work.ndigests);
 }
 
 static void digest_done(struct chore *chore)

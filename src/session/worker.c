@@ -25,7 +25,7 @@
 #include "base/log.h"
 #include "bitmap/map.h"
 #include "net/client.h"
-#include "wire/encoder.h"
+#include "session/feed.h"
 
 #define KEEP_MS     1000    /* a third of the time after which a lease is taken away */
 #define RATE_MS     100     /* the same at a limited rate, which is shared anew when a worker comes or goes */
@@ -138,19 +138,6 @@ static int send_frame(struct worker *w, const struct frame *frame, struct df_err
     return w->frames % 64 ? 0 : keep_lease(w, false, err);
 }
 
-/* Chunks from `chunk` on, up to `end`, that lie in clean blocks. */
-static uint64_t clean_chunks(const struct map *map, uint32_t chunk_bytes, uint64_t chunk, uint64_t end)
-{
-    uint64_t first = chunk * chunk_bytes / MAP_BLOCK_BYTES, last = map_round_up(end * chunk_bytes, MAP_BLOCK_BYTES);
-    if (last > map->nblocks)
-        last = map->nblocks;
-    uint64_t block = map_next_block_before(map, first, last);
-    uint64_t dirty = block == last ? end : block * MAP_BLOCK_BYTES / chunk_bytes;
-    if (dirty > end)
-        dirty = end;
-    return dirty > chunk ? dirty - chunk : 0;
-}
-
 /* A lease, as the worker sees it. */
 struct stream {
     struct chunking chunking;
@@ -163,18 +150,10 @@ struct stream {
 /* Chunks [chunk, end): feed them, send what becomes full. */
 static int feed(struct worker *w, const struct stream *st, struct encoder *e, uint64_t chunk, uint64_t end, struct df_error *err)
 {
-    const uint8_t *leaf = (const uint8_t *)(const void *)w->map->leaf;
-    uint32_t chunk_bytes = st->chunking.chunk_bytes;
     struct frame frame = st->head;
     int r = 0;
-    while (!r && chunk < end) {
-        uint64_t clean = clean_chunks(w->map, chunk_bytes, chunk, end);
-        uint64_t taken = clean ? encoder_clean(e, clean < UINT32_MAX ? (uint32_t)clean : UINT32_MAX)
-                               : encoder_chunk(e, leaf + chunk * chunk_bytes);
-        chunk += taken;
-        if (!taken && encoder_finish(e, &frame))
-            r = send_frame(w, &frame, err);
-    }
+    while (!r && (chunk = feed_chunks(e, w->map, chunk, end)) < end && encoder_finish(e, &frame))
+        r = send_frame(w, &frame, err);
     return r;
 }
 
