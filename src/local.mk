@@ -118,6 +118,6 @@ dirtyferry_SOURCES = \
 	src/cli/cli.h src/cli/main.c src/cli/common.c src/cli/address.c \
 	src/cli/disk.c src/cli/bitmap.c src/cli/export.c \
 	src/cli/plan.c src/cli/pivot.c src/cli/migrate.c src/cli/steps.c src/cli/await.c \
-	src/cli/resume.c src/cli/dump.c src/cli/load.c src/cli/output.c \
+	src/cli/resume.c src/cli/dump.c src/cli/load.c src/cli/upload.c src/cli/upload.h src/cli/output.c \
 	src/cli/status.c src/cli/progress.c src/cli/worker.c src/cli/watch.c \
 	src/cli/keygen.c

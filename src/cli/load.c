@@ -14,16 +14,11 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
-#include "cli/cli.h"
-#include "wire/dump.h"
-
-#define HOLD_MS 12000
-#define TRIES   3       /* the daemon was restarted in the middle: from the beginning */
+#include "cli/upload.h"
 
 struct loading {
     const char *name;
     int fd;
-    bool begun;             /* the daemon has taken the header */
     struct dump_header header;      /* what the first look has found */
     struct dump_checker checker;
     uint8_t block[WIRE_BLOCK_BYTES];
@@ -112,63 +107,20 @@ static int check_file(struct cli *cli, struct loading *l)
 
 /* ------------------------------------------------------------- sending */
 
-static int send_block(struct cli *cli, const struct loading *l, struct message **reply)
+static int begin(struct cli *cli, void *opaque)
 {
-    struct out out;
-    client_begin(&out, "load");
-    out_u64(&out, "dump", l->header.id);
-    out_text(&out, "session", l->header.session);
-    out_u64(&out, "index", l->checker.index - 1);
-    out_bin(&out, "block", l->block, l->nbytes);
-    return client_call(cli_client(cli), &out, HOLD_MS, reply, &cli->err);
+    return rewind_file(cli, opaque);
 }
 
-static int send_file(struct cli *cli, struct loading *l, struct message **reply)
+static int next(struct cli *cli, void *opaque, const uint8_t **block, size_t *nbytes)
 {
-    int r = rewind_file(cli, l);
-    while (!r && (r = next_block(cli, l)) > 0) {
-        message_free(reply);
-        if (l->checker.header.id != l->header.id)
-            r = error_set(&cli->err, -EINVAL, "'%.1024s' has become another dump while it was read: load it again", l->name);
-        else
-            r = send_block(cli, l, reply);
-        if (!r)
-            l->begun = true;
-    }
+    struct loading *l = opaque;
+    int r = next_block(cli, l);
+    if (r > 0 && l->checker.header.id != l->header.id)
+        return error_set(&cli->err, -EINVAL, "'%.1024s' has become another dump while it was read: load it again", l->name);
+    *block = l->block;
+    *nbytes = l->nbytes;
     return r;
-}
-
-/* The sentence stays that of the failure. */
-static int take_back(struct cli *cli, const struct loading *l)
-{
-    struct df_error why = cli->err;
-    const char *session = l->header.session;
-    if (cli_session_call(cli, cli_client(cli), "cancel", session, "target", NULL) < 0 && cli->err.code != -ENOENT)
-        return error_set(&cli->err, why.code, "%.2048s; what was loaded until then is still there: 'dirtyferry cancel %s --to %s' removes it, loading it again goes on",
-                         why.message, session, cli->endpoint);
-    cli->err = why;
-    return why.code;
-}
-
-static int load_file(struct cli *cli, struct loading *l, struct message **reply)
-{
-    int r = send_file(cli, l, reply);
-    for (unsigned i = 1; i < TRIES && r == -ESTALE && l->checker.index > 1; i++)
-        r = send_file(cli, l, reply);
-    if (r < 0 && l->begun && l->header.content == DUMP_BITMAP)
-        return take_back(cli, l);
-    return r;
-}
-
-/* The last answer may have come before the merge was over. */
-static int settle(struct cli *cli, const struct loading *l, struct message **reply)
-{
-    const char *state = node_text(cli_status(*reply), "state");
-    if (!strcmp(state, "filled") || !strcmp(state, "operative"))
-        return 0;
-    const struct await until = { .cli = cli, .client = cli_client(cli), .session = l->header.session, .role = "target", .state = "operative" };
-    message_free(reply);
-    return cli_await(&until, reply);
 }
 
 int command_load(struct cli *cli, int argc, char **argv)
@@ -195,12 +147,9 @@ int command_load(struct cli *cli, int argc, char **argv)
     r = open_file(cli, l);
     if (!r)
         r = check_file(cli, l);
-    if (!r && !cli_client(cli))
-        r = cli->err.code;
+    const struct upload upload = { .header = &l->header, .begin = begin, .next = next, .opaque = l };
     if (!r)
-        r = load_file(cli, l, &reply);
-    if (!r)
-        r = settle(cli, l, &reply);
+        r = cli_upload(cli, &upload, &reply);
     if (r < 0)
         return r;
     cli_print_status(cli, reply);
