@@ -117,6 +117,7 @@ dirtyferry_LDADD = $(ENGINE_LIBS) $(JANSSON_LIBS)
 dirtyferry_SOURCES = \
 	src/cli/cli.h src/cli/main.c src/cli/common.c src/cli/address.c \
 	src/cli/disk.c src/cli/bitmap.c src/cli/export.c \
+	src/cli/import.c src/cli/import.h src/cli/inputs.c \
 	src/cli/plan.c src/cli/pivot.c src/cli/migrate.c src/cli/steps.c src/cli/await.c \
 	src/cli/resume.c src/cli/dump.c src/cli/load.c src/cli/upload.c src/cli/upload.h src/cli/output.c \
 	src/cli/status.c src/cli/progress.c src/cli/worker.c src/cli/watch.c \

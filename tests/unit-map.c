@@ -184,10 +184,23 @@ NAIVE static void do_write(struct model *m, bool zeroes)
     free(bytes);
 }
 
+/* Bytes of a sparse or a dense pattern, some of them behind the end of the map. */
+static void do_bytes(struct model *m)
+{
+    uint64_t total = (m->nbits + 7) / 8, offset = some_bit(m->nbits) / 64 * 8, n = 1 + unit_below(3 * MAP_BLOCK_BYTES);
+    uint8_t *bytes = calloc(n, 1);
+    for (uint64_t i = 0, step = 1 + unit_below(5000); i < n && offset + i < total + 100; i += step)
+        bytes[i] = (uint8_t)unit_random();
+    OK(map_set_bytes_alone(m->map, offset, bytes, n));
+    for (uint64_t i = 0; i < n * 8 && offset * 8 + i < m->nbits; i++)
+        m->bit[offset * 8 + i] |= bytes[i / 8] >> (i % 8) & 1;
+    free(bytes);
+}
+
 static void do_random(struct model *m)
 {
     uint64_t first = some_bit(m->nbits), n = some_length(m->nbits - first);
-    switch (m->map->fd < 0 ? 2 + unit_below(4) : unit_below(6)) {
+    switch (m->map->fd < 0 ? 2 + unit_below(5) : unit_below(7)) {
     case 0:
         do_write(m, false);
         break;
@@ -199,6 +212,9 @@ static void do_random(struct model *m)
         memset(m->bit + first, 1, n);
         break;
     case 3:
+        do_bytes(m);
+        break;
+    case 4:
         n = n > 3 ? 1 + n % 3 : n;
         /* fall through */
     default:

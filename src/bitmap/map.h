@@ -89,6 +89,8 @@ int map_set(struct map *map, uint64_t first_bit, uint64_t nbits);
 int map_reserve(struct map *map, uint64_t first_block, uint64_t n);
 /* The same for the only writer of a map that nobody else writes; others may read meanwhile. */
 int map_set_alone(struct map *map, uint64_t first_bit, uint64_t nbits);
+/* Set those that are set in `bytes`, of the leaf from `offset` on (a multiple of 8).  What lies beyond nbits is left out. */
+int map_set_bytes_alone(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t nbytes);
 
 /* ---- write.c: for the receiver, the only writer of a parent that is being filled */
 

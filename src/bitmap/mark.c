@@ -16,6 +16,7 @@
 #include "bitmap/map.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -113,5 +114,29 @@ int map_set_alone(struct map *map, uint64_t first, uint64_t nbits)
         return r;
     for (uint64_t w = first / 64; w * 64 < end; w++)
         or_alone(map, w, mask_of(first, end, w));
+    return 0;
+}
+
+/* The word at `at` of `nbytes` bytes, with zeroes behind their end. */
+static uint64_t word_of(const uint8_t *bytes, uint64_t nbytes, uint64_t at)
+{
+    uint64_t v = 0;
+    memcpy(&v, bytes + at, nbytes - at < sizeof v ? nbytes - at : sizeof v);
+    return le64toh(v);
+}
+
+int map_set_bytes_alone(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t nbytes)
+{
+    for (uint64_t at = 0; at < nbytes && (offset + at) / 8 < map->nwords; at += 8) {
+        uint64_t word = (offset + at) / 8, v = word_of(bytes, nbytes, at);
+        if (word + 1 == map->nwords)
+            v &= map->last_mask;
+        if (!v)
+            continue;
+        int r = map_reserve(map, word / MAP_BLOCK_WORDS, 1);
+        if (r < 0)
+            return r;
+        or_alone(map, word, v);
+    }
     return 0;
 }

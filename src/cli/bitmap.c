@@ -15,6 +15,8 @@ static const char usage[] =
     "       dirtyferry [-c EP] [--json] bitmap show DISK BITMAP\n"
     "       dirtyferry [-c EP] bitmap mark DISK OFFSET LENGTH\n"
     "       dirtyferry [-c EP] bitmap export DISK BITMAP FILE --format raw|json\n"
+    "       dirtyferry [-c EP] [--json] bitmap import DISK [BITMAP] FILE [--format raw|json]\n"
+    "                          [--granularity 64K] [--force-inconsistent]\n"
     "The words mean what they mean in QEMU's block-dirty-bitmap commands.  'mark'\n"
     "records a write on every recording bitmap of the disk.\n";
 
@@ -191,10 +193,11 @@ int command_bitmap(struct cli *cli, int argc, char **argv)
     static const struct {
         const char *word;
         command *run;
-    } others[] = { { "add", add }, { "merge", merge }, { "list", list }, { "show", show }, { "mark", mark }, { "export", bitmap_export } };
+    } others[] = { { "add", add }, { "merge", merge }, { "list", list }, { "show", show }, { "mark", mark }, { "export", bitmap_export },
+                  { "import", bitmap_import } };
     cli->usage = usage;
     if (argc < 2)
-        return cli_usage(cli, "a word is missing: add, remove, clear, enable, disable, merge, list, show, mark or export");
+        return cli_usage(cli, "a word is missing: add, remove, clear, enable, disable, merge, list, show, mark, export or import");
     const char *word = argv[1];
     if (!strcmp(word, "--help"))
         return cli_option(cli, 'h');

@@ -81,9 +81,9 @@ static int put_disk(void *opaque, const char *name)
 static int disk_list(const char *state_dir, const node *root, struct out *out, struct df_error *err)
 {
     struct listing listing = { state_dir, out, 0 };
-    (void)root;
+    const char *only = disk_name(root);
     out_list(out, "disks");
-    int r = df_disk_list(state_dir, put_disk, &listing, err);
+    int r = only ? put_disk(&listing, only) : df_disk_list(state_dir, put_disk, &listing, err);
     out_close(out);
     if (r > 0)
         out_bool(out, "more", true);
@@ -264,6 +264,7 @@ static int bitmap_extents(const char *state_dir, const node *root, struct out *o
     bool more = false;
     out_u64(out, "size", df_disk_size(disk));
     out_u64(out, "granularity", info.granularity);
+    out_bool(out, "enabled", info.enabled);
     out_list(out, "extents");
     for (unsigned n = 0; (more = df_bitmap_next_dirty(bitmap, at, &start, &length)) && n < WIRE_EXTENT_NUMBERS; n += 2) {
         out_u64(out, NULL, start);

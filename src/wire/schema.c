@@ -58,6 +58,7 @@ static const struct field disk_item[] = {
     { "damaged", FIELD_TEXT, true, 1, 4096, 0 },     /* why it cannot be opened; the rest is meaningless then */
     END
 };
+static const struct field disk_list[] = { { "disk", FIELD_TEXT, true, 1, 255, 0 }, END };
 static const struct field disk_list_reply[] = { { "disks", FIELD_MAPS, false, 0, 4096, disk_item }, OPTIONAL_FLAG("more"), END };
 
 static const struct field a_bitmap[] = { DISK, BITMAP, END };
@@ -81,7 +82,7 @@ static const struct field bitmap_show_reply[] = { { "bitmap", FIELD_MAP, false, 
 static const struct field bitmap_mark[] = { DISK, NUMBER("offset"), NUMBER("length"), END };
 static const struct field bitmap_extents[] = { DISK, BITMAP, NUMBER("offset"), END };
 static const struct field bitmap_extents_reply[] = {
-    DISK_SIZE, GRANULARITY,
+    DISK_SIZE, GRANULARITY, OPTIONAL_FLAG("enabled"),
     { "extents", FIELD_NUMBERS, false, 0, WIRE_EXTENT_NUMBERS, 0 },
     { "next", FIELD_U64, true, U64_ANY, 0 },
     END
@@ -229,7 +230,7 @@ static const struct field lease_reply[] = {
 const struct message_type message_types[] = {
     { "hello",           nothing,        hello_reply },
     { "disk-add",        disk_add,       nothing },
-    { "disk-list",       nothing,        disk_list_reply },
+    { "disk-list",       disk_list,      disk_list_reply },
     { "disk-remove",     a_disk,         nothing },
     { "disk-writable",   a_disk,         nothing },
     { "bitmap-add",      bitmap_add,     nothing },

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What `bitmap import` reads: a table of inputs, one for each format.  An input
+ * says how large its disk is and which bitmaps it has, and reads the bits of one
+ * of them into a map.
+ *
+ * A format is a `struct input_ops` and a line in the table of import.c.
+ */
+#ifndef CLI_IMPORT_H
+#define CLI_IMPORT_H
+
+#include "bitmap/map.h"
+#include "cli/cli.h"
+
+struct input_bitmap {
+    const char *name;               /* NULL: the input has none, the user names it */
+    uint64_t granularity;
+    bool recording, persistent;
+    bool inconsistent;              /* may lack bits: refused unless forced */
+};
+
+struct input {
+    const struct input_ops *ops;
+    /* Set by who opens it. */
+    const char *name;               /* FILE, as the user wrote it */
+    const char *bitmap;             /* BITMAP, or NULL: all that it has */
+    uint64_t disk_size;             /* of the disk that the bitmaps are for */
+    uint64_t granularity;           /* --granularity, or 0 */
+    /* Set by ops->open(), and `state` with them. */
+    uint64_t size;                  /* of the disk that the bitmaps are of */
+    const struct input_bitmap *bitmaps;
+    size_t nbitmaps;
+    void *state;
+};
+
+struct input_ops {
+    const char *format;             /* --format FORMAT */
+    /* Does the name, or what it names, say that it is this format?  NULL: never, it must be given. */
+    bool (*detect)(const char *name);
+    int (*open)(struct input *input, struct df_error *err);
+    /* `map`: clean, anonymous, of ceil(disk_size / granularity) bits. */
+    int (*read)(struct input *input, size_t index, struct map *map, struct df_error *err);
+    /* Also after an open that failed. */
+    void (*close)(struct input *input);
+};
+
+/* inputs.c */
+extern const struct input_ops input_raw, input_json;
+
+#endif
