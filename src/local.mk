@@ -60,6 +60,11 @@ libwire_la_SOURCES = \
 	src/wire/frame.c src/wire/frame.h src/wire/encoder.c src/wire/encoder.h \
 	src/wire/dump.c src/wire/dumpmap.c src/wire/dump.h
 
+noinst_LTLIBRARIES += libimage.la
+libimage_la_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS)
+libimage_la_LIBADD = $(LIBNBD_LIBS)
+libimage_la_SOURCES = src/image/nbd.c src/image/nbd.h
+
 noinst_LTLIBRARIES += libnet.la
 libnet_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS)
 libnet_la_SOURCES = \

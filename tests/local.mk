@@ -19,7 +19,7 @@ UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-mapfile tests/unit-bitmap
 	tests/unit-storage tests/unit-handover tests/unit-model tests/unit-writer \
 	tests/unit-crash tests/unit-damage tests/unit-crash-model \
 	tests/unit-hostile tests/unit-hostile-files tests/unit-hostile-scribble \
-	tests/unit-hostile-group \
+	tests/unit-hostile-group tests/unit-nbd tests/unit-nbd-hostile \
 	tests/stress-recording
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
@@ -93,6 +93,14 @@ tests_unit_hostile_group_SOURCES = tests/unit-hostile-group.c tests/unit-crash.h
 tests_unit_hostile_group_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_hostile_group_LDADD = $(UNIT_LIBS)
 tests_unit_hostile_group_LDFLAGS = $(WITH_CRASHES)
+
+tests_unit_nbd_SOURCES = tests/unit-nbd.c tests/nbd-server.h tests/unit.h
+tests_unit_nbd_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_nbd_LDADD = libimage.la $(UNIT_LIBS)
+
+tests_unit_nbd_hostile_SOURCES = tests/unit-nbd-hostile.c tests/nbd-server.h tests/unit.h
+tests_unit_nbd_hostile_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_nbd_hostile_LDADD = libimage.la $(UNIT_LIBS)
 
 tests_stress_recording_SOURCES = tests/stress-recording.c tests/unit.h
 tests_stress_recording_CFLAGS = $(UNIT_CFLAGS)
