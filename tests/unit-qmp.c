@@ -29,6 +29,7 @@ static struct {
     bool hang_up;
     size_t cut;             /* hang up after that many bytes */
     size_t piece;           /* bytes a write, at most; 0: random */
+    size_t sent;
     json_int_t id;
     json_t *commands;       /* what was read */
 } fake;
@@ -46,6 +47,7 @@ static bool fake_send(const char *bytes, size_t nbytes)
         if (sent <= 0)
             return false;
         fake.cut -= (size_t)sent;
+        fake.sent += (size_t)sent;
         bytes += sent;
         nbytes -= (size_t)sent;
     }
@@ -383,6 +385,8 @@ START_TEST(a_message_without_an_end)
     struct qmp *qmp = opened();
     FAILS(-EPROTO, qmp_call(qmp, "x", NULL, NULL, LONG_MS, &unit_err));
     fake_end(&qmp);
+    ck_assert_uint_gt(fake.sent, QMP_MESSAGE_BYTES);
+    ck_assert_uint_lt(fake.sent, QMP_MESSAGE_BYTES + (4 << 20));
 }
 END_TEST
 
