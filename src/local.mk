@@ -40,7 +40,8 @@ libbitmap_la_SOURCES = \
 	src/bitmap/disk.h src/bitmap/disk.c src/bitmap/table.c src/bitmap/mapref.c \
 	src/bitmap/section.c src/bitmap/writer.c src/bitmap/sync.c src/bitmap/crash.c \
 	src/bitmap/permit.c src/bitmap/bitmap.c src/bitmap/handover.c \
-	src/bitmap/sane.c src/bitmap/share.c src/bitmap/fault.c src/bitmap/fault.h
+	src/bitmap/sane.c src/bitmap/share.c src/bitmap/attachment.c \
+	src/bitmap/fault.c src/bitmap/fault.h
 
 lib_LTLIBRARIES += libdirtyferry.la
 libdirtyferry_la_SOURCES =
@@ -82,7 +83,8 @@ noinst_LTLIBRARIES += libqemu.la
 libqemu_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 libqemu_la_LIBADD = $(JANSSON_LIBS)
 libqemu_la_SOURCES = \
-	src/qemu/qmp.c src/qemu/qmp.h
+	src/qemu/qmp.c src/qemu/qmp.h src/qemu/node.c src/qemu/node.h \
+	src/qemu/attach.c src/qemu/attach.h
 
 noinst_LTLIBRARIES += libsession.la
 libsession_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS)

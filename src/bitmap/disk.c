@@ -71,7 +71,7 @@ int disks_open(const char *state_dir, bool create, struct stat *state_st, struct
     return steal_fd(&fd);
 }
 
-static int write_fresh(int dirfd, uint64_t size, bool group, const uint8_t boot[BOOT_ID_BYTES])
+static int write_disk(int dirfd, uint64_t size, bool group, const uint8_t boot[BOOT_ID_BYTES])
 {
     CLEANUP(cleanup_fd) int fd = openat(dirfd, "disk", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0 || ftruncate(fd, sizeof(struct disk_shared)) < 0)
@@ -90,8 +90,14 @@ static int write_fresh(int dirfd, uint64_t size, bool group, const uint8_t boot[
     munmap(shared, sizeof *shared);
     if (group && (fchmod(fd, DISK_GROUP_FILE_MODE) < 0 || fchmod(dirfd, DISK_GROUP_DIRECTORY_MODE) < 0))
         return -errno;
-    int r = files_sync(fd);
-    return r < 0 ? r : files_sync_directory(dirfd);
+    return files_sync(fd);
+}
+
+static int write_attachment(int dirfd, const char *attachment)
+{
+    CLEANUP(cleanup_fd) int fd = openat(dirfd, DISK_ATTACHMENT, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int r = fd < 0 ? -errno : files_pwrite(fd, attachment, strlen(attachment), 0);
+    return r < 0 ? r : files_sync(fd);
 }
 
 static void remove_tree(int disks, const char *name)
@@ -112,6 +118,11 @@ static void remove_tree(int disks, const char *name)
 
 int df_disk_create(const char *state_dir, const char *name, uint64_t size, struct df_error *err)
 {
+    return disk_create_attached(state_dir, name, size, NULL, err);
+}
+
+int disk_create_attached(const char *state_dir, const char *name, uint64_t size, const char *attachment, struct df_error *err)
+{
     uint8_t boot[BOOT_ID_BYTES];
     int r = check_name(name, err);
     if (!r)
@@ -129,7 +140,11 @@ int df_disk_create(const char *state_dir, const char *name, uint64_t size, struc
     if (mkdirat(disks, fresh, 0700) < 0)
         return error_errno(err, -errno, "cannot create disk '%s' in '%s'", name, state_dir);
     CLEANUP(cleanup_fd) int dirfd = open_dir_at(disks, fresh);
-    r = dirfd < 0 ? dirfd : write_fresh(dirfd, size, disks_st.st_mode & S_ISGID, boot);
+    r = dirfd < 0 ? dirfd : write_disk(dirfd, size, disks_st.st_mode & S_ISGID, boot);
+    if (!r && attachment)
+        r = write_attachment(dirfd, attachment);
+    if (!r)
+        r = files_sync_directory(dirfd);
     if (!r && renameat2(disks, fresh, disks, name, RENAME_NOREPLACE) < 0)
         r = -errno;
     if (!r)

@@ -136,7 +136,20 @@ struct df_disk {
 #define DISK_GROUP_DIRECTORY_MODE 02750
 #define DISK_GROUP_FILE_MODE      0660
 
+/*
+ * A disk whose bitmaps are kept elsewhere has a file that says where, as text:
+ * its owner's alone, also where the rest is open to a group of writers.  This
+ * store does not look into it.  At most DISK_ATTACHMENT_BYTES.
+ */
+#define DISK_ATTACHMENT       "qemu"
+#define DISK_ATTACHMENT_BYTES 4096
+
 uint64_t disk_nbits(const struct df_disk *disk, unsigned granularity_shift);
+
+/* df_disk_create(), with such a file. */
+int disk_create_attached(const char *state_dir, const char *name, uint64_t size, const char *attachment, struct df_error *err);
+/* 1: there is one; 0: there is none, or no disk that can be opened; or an error, -EPROTO if it is not what it should be. */
+int disk_attachment(const char *state_dir, const char *name, char attachment[DISK_ATTACHMENT_BYTES + 1], struct df_error *err);
 
 /* A descriptor of STATE/disks, made if `create`, and what is known of it and of STATE. */
 int disks_open(const char *state_dir, bool create, struct stat *state_st, struct stat *disks_st, struct df_error *err);

@@ -5,12 +5,14 @@
  * The set-group-ID bit of STATE/disks decides.  With it a new disk's directory
  * has it, too, and its files belong to the group, which may write to them.  The
  * directories are the owner's: a writer can record and close a disk, but cannot
- * add or remove a file, nor put another one in the place of a file.
+ * add or remove a file, nor put another one in the place of a file.  Where a
+ * disk's bitmaps are kept (DISK_ATTACHMENT) is not for the group.
  */
 #include "bitmap/disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
@@ -41,7 +43,7 @@ static int share_file(void *opaque, const char *name)
     int r = files_open_shared(share->dirfd, name, share->state.st_uid, &fd, &st, &why);
     if (r < 0)
         return r == -EPROTO || r == -ENOENT ? 0 : r;
-    return set_mode(share, fd, DISK_GROUP_FILE_MODE, 0600);
+    return set_mode(share, fd, strcmp(name, DISK_ATTACHMENT) ? DISK_GROUP_FILE_MODE : 0600, 0600);
 }
 
 static int share_disk(void *opaque, const char *name)
