@@ -36,7 +36,7 @@ libbitmap_la_LIBADD = $(NETTLE_LIBS) $(XXHASH_LIBS)
 
 libbitmap_la_SOURCES = \
 	src/bitmap/map.h src/bitmap/map.c src/bitmap/mark.c src/bitmap/iterate.c \
-	src/bitmap/merge.c src/bitmap/digest.c src/bitmap/write.c \
+	src/bitmap/merge.c src/bitmap/scale.c src/bitmap/digest.c src/bitmap/write.c \
 	src/bitmap/disk.h src/bitmap/disk.c src/bitmap/table.c src/bitmap/mapref.c \
 	src/bitmap/section.c src/bitmap/writer.c src/bitmap/sync.c src/bitmap/crash.c \
 	src/bitmap/permit.c src/bitmap/bitmap.c src/bitmap/handover.c \

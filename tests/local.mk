@@ -15,7 +15,7 @@ if HAVE_CHECK
 UNIT_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 UNIT_LIBS = libbitmap.la libbase.la $(CHECK_LIBS)
 
-UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-mapfile tests/unit-bitmap \
+UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-scale tests/unit-mapfile tests/unit-bitmap \
 	tests/unit-storage tests/unit-handover tests/unit-model tests/unit-writer \
 	tests/unit-crash tests/unit-damage tests/unit-crash-model \
 	tests/unit-hostile tests/unit-hostile-files tests/unit-hostile-scribble \
@@ -32,6 +32,11 @@ tests_unit_base_LDADD = $(UNIT_LIBS)
 tests_unit_map_SOURCES = tests/unit-map.c tests/unit.h
 tests_unit_map_CFLAGS = $(UNIT_CFLAGS) $(NETTLE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_map_LDADD = $(UNIT_LIBS) $(NETTLE_LIBS) $(XXHASH_LIBS)
+
+tests_unit_scale_SOURCES = tests/unit-scale.c tests/unit.h
+tests_unit_scale_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_scale_LDADD = $(UNIT_LIBS)
+tests_unit_scale_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=map_write
 
 tests_unit_mapfile_SOURCES = tests/unit-mapfile.c tests/unit.h
 tests_unit_mapfile_CFLAGS = $(UNIT_CFLAGS)

@@ -22,9 +22,9 @@ static int check_name(const char *name, struct df_error *err)
 
 static int check_granularity(const struct df_disk *disk, uint64_t granularity, struct df_error *err)
 {
-    if (granularity < DF_GRANULARITY_MIN || granularity > DF_GRANULARITY_MAX || granularity & (granularity - 1))
-        return error_set(err, -EINVAL, "granularity %" PRIu64 " is out of range: a power of two from %u to %u bytes is possible",
-                         granularity, DF_GRANULARITY_MIN, DF_GRANULARITY_MAX);
+    int r = granularity_check(granularity, err);
+    if (r < 0)
+        return r;
     uint64_t nbits = disk_nbits(disk, (unsigned)__builtin_ctzll(granularity));
     if (nbits > DF_BITMAP_BITS_MAX)
         return error_set(err, -EFBIG, "a granularity of %" PRIu64 " bytes needs %" PRIu64 " bits for the %" PRIu64

@@ -124,6 +124,34 @@ int map_merge(struct map *dst, const struct map *src);
 /* The same for different granularities (2^shift bytes a bit) of one disk, outwards. */
 int map_merge_scaled(struct map *dst, unsigned dst_shift, const struct map *src, unsigned src_shift);
 
+/* ---- scale.c */
+
+/* What the bits of a map stand for. */
+struct geometry {
+    uint64_t size;              /* of the disk, in bytes */
+    uint64_t granularity;       /* bytes for each bit, a power of two */
+};
+
+static inline uint64_t geometry_bits(const struct geometry *g)
+{
+    return g->size / g->granularity + (g->size % g->granularity != 0);
+}
+
+static inline bool geometry_is_same(const struct geometry *a, const struct geometry *b)
+{
+    return a->size == b->size && a->granularity == b->granularity;
+}
+
+int granularity_check(uint64_t granularity, struct df_error *err);
+
+/*
+ * For the receiver, as map_write(): what is dirty in `src` is dirty in `dst`,
+ * outwards, and so is what lies behind the end of its disk.  `to` is not the
+ * smaller disk; `dst` is clean, or has what an earlier call with the same bits
+ * has written.  -ENOSPC as map_write().
+ */
+int map_write_scaled(struct map *dst, const struct geometry *to, const struct map *src, const struct geometry *from);
+
 /* ---- digest.c */
 
 /*
