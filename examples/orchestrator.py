@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Move dirty bitmaps from one host to another: an orchestrator for dirtyferry.
 
-    orchestrator.py [--key FILE_secret] --from EP --to EP DISK/BITMAP[=DISK2/BITMAP2]...
+    orchestrator.py [--key FILE_secret] [--grow] --from EP --to EP DISK/BITMAP[=DISK2/BITMAP2]...
 
 EP are the control endpoints of the two daemons, --to as the source reaches it.
 Daemons with keys are named as EP,CERTIFICATE, and --key is one's own (13.1):
 all of these files are from `dirtyferry keygen`.
 What stands behind '=' is the bitmap's name on the target.  The target must
-have the disks, of the same sizes, and must not have the bitmaps.
+have the disks, of the same sizes, or with --grow larger ones (9.1), and must not
+have the bitmaps.
 
 Lines on stdout tell the target's state and how much it has received; the last
 line is one JSON object.  A failure is one sentence on stderr and exit status 1;
@@ -212,12 +213,12 @@ def undo(source, target, session):
         time.sleep(1)
 
 
-def switch_over(source, target, session, bitmaps):
+def switch_over(source, target, session, bitmaps, grow):
     """prepare and both pivots; microseconds that the pivots took.  All is put back when that fails."""
     prepared, begin = False, time.monotonic()
     try:
         key = {"target_key": target.key.decode()} if target.key else {}
-        source.ask("prepare", session=session, target=target.endpoint, bitmaps=bitmaps, **key)
+        source.ask("prepare", session=session, target=target.endpoint, bitmaps=bitmaps, grow=grow, **key)
         prepared = True
         # Here the disk and the guest's memory move, by other means.
         begin = time.monotonic()
@@ -278,6 +279,7 @@ def follow(source, target, session, progress):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--key", metavar="FILE_secret", help="one's own key, for daemons with keys")
+    parser.add_argument("--grow", action="store_true", help="the target's disks may be larger: what lies behind the source's end is dirty")
     parser.add_argument("--from", dest="source", required=True, metavar="EP", help="control endpoint of the source")
     parser.add_argument("--to", dest="target", required=True, metavar="EP", help="control endpoint of the target")
     parser.add_argument("bitmaps", nargs="+", type=moved, metavar="DISK/BITMAP[=DISK2/BITMAP2]")
@@ -290,7 +292,7 @@ def main():
         target = Daemon(context, "target", args.target, keys)
         source.ask("hello")
         progress = Progress(context, reachable(target.ask("hello")["events"], target.endpoint), session, target.key, keys)
-        pivot_us = switch_over(source, target, session, args.bitmaps)
+        pivot_us = switch_over(source, target, session, args.bitmaps, args.grow)
         begin = time.monotonic()
         sent = follow(source, target, session, progress)
         print(json.dumps({"session": session, "state": "operative", "pivot_us": pivot_us,

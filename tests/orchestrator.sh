@@ -73,6 +73,14 @@ for disk in d2 d3; do
 done
 expect "bitmaps of the target after refusals" "$(b --json bitmap list d2)" "[]"
 
+# ---- a larger disk, by consent
+a disk add small --size 1G
+b disk add large --size 2G
+a bitmap add small b0
+gives_up "'--grow'" --to "${control[b]}" small/b0=large/b0
+orchestrate --grow --to "${control[b]}" small/b0=large/b0 || fail "the orchestrator gave up: $(cat "$dir/said")"
+expect "the tail is dirty" "$(flags b large b0 count busy)" "count=1073741824 busy=false"
+
 # ---- a write that does not end: the source's pivot fails after 10 s, the session is cancelled
 coproc "$hold_section" "$dir/a" d2
 # Bash forgets COPROC_PID as soon as it sees the process end.

@@ -27,8 +27,11 @@ START_TEST(test_lengths)
         uint64_t nbits = i < sizeof edges / sizeof *edges ? edges[i] : 1 + (unit_random() >> (30 + unit_below(33)));
         uint64_t chunk_bits = UINT64_C(8) << unit_below(18);
         ck_assert_uint_eq(quota_bitmap_bytes(nbits * 512 - unit_below(512), 512), file_bytes(dirfd, nbits));
-        ck_assert_uint_eq(quota_intake_bytes(nbits * 512, 512, (uint32_t)(chunk_bits / 8)),
-                          2 * file_bytes(dirfd, nbits) + file_bytes(dirfd, (nbits - 1) / chunk_bits + 1));
+        struct geometry own = { nbits * 512, 512 }, larger = { nbits * 512 + 1024, 1024 };
+        uint64_t received = file_bytes(dirfd, (nbits - 1) / chunk_bits + 1);
+        ck_assert_uint_eq(quota_intake_bytes(&own, &own, (uint32_t)(chunk_bits / 8)), 2 * file_bytes(dirfd, nbits) + received);
+        ck_assert_uint_eq(quota_intake_bytes(&larger, &own, (uint32_t)(chunk_bits / 8)),
+                          2 * file_bytes(dirfd, (nbits + 1) / 2 + 1) + file_bytes(dirfd, nbits) + received);
     }
     close(dirfd);
 }
@@ -37,7 +40,7 @@ END_TEST
 /* Refused elsewhere; a sum of the most that a session can have does not overflow. */
 START_TEST(test_nonsense)
 {
-    uint64_t most = quota_intake_bytes(UINT64_MAX, 0, 0);
+    uint64_t most = quota_intake_bytes(&(struct geometry){ UINT64_MAX, 0 }, &(struct geometry){ UINT64_MAX, 1 }, 0);
     ck_assert_uint_gt(quota_bitmap_bytes(DF_DISK_SIZE_MAX, 1), DF_BITMAP_BITS_MAX / 8);
     ck_assert_uint_lt(most, UINT64_MAX / 256);
     ck_assert_uint_gt(quota_bitmap_bytes(0, 0), 0);
@@ -74,7 +77,8 @@ START_TEST(test_sum)
     FAILS(-ENOSPC, quota_enter(unit_dir, "it", 1000001, &unit_err));
     make_file(disk, "map-0000000000000001", 300000);
     make_file(disk, "map-0000000000000002", 200000);
-    make_file(sessions, "00000000-0000-4000-8000-000000000001.received-0", 100000);
+    make_file(sessions, "00000000-0000-4000-8000-000000000001.received-0", 50000);
+    make_file(sessions, "00000000-0000-4000-8000-000000000001.received-bits-0", 50000);
     make_file(sessions, "00000000-0000-4000-8000-000000000001.target", 100000);     /* no map */
     OK(quota_enter(unit_dir, "it", 400000, &unit_err));
     quota_leave();

@@ -114,6 +114,8 @@ def control():
             "inconsistent": False, "frozen": False, "readonly": False, "sha256": "7eee1341da3e8a34653097d3f5a9942bc2741d096529d07e00304bd92d6efe83"})
     yield m("bitmap-extents", "reply", "bitmap-extents", size=1 << 30, granularity=65536, extents=[0, 65536, 327680, 196608, 39321600, 65536])
     yield m("prepare", "request", "prepare", session=U, target="tcp://127.0.0.1:7440", bitmaps=[{"disk": "vda", "bitmap": "b0", "as_disk": "sda"}], chunk_size=1024, workers=2, max_bandwidth=10**8)
+    yield m("prepare, the target's disk may be larger and its bitmap coarser", "request", "prepare", session=U, target="tcp://127.0.0.1:7440",
+            bitmaps=[{"disk": "vda", "bitmap": "b0", "as_granularity": 131072}], grow=True)
     yield m("pivot", "request", "pivot", session=U.upper(), role="source")
     yield m("pivot", "reply", "pivot", status={**STATUS, "bitmaps": BITMAPS})
     yield m("pivot, refused", "reply", "pivot", error={"code": "not-found", "message": "there is no session"})
@@ -142,6 +144,8 @@ def control():
     yield m("status of none", "reply", "status", sessions=[])
     yield m("status", "reply", "status", sessions=[{**STATUS, "peer": "ipc:///x", "message": "why", "bitmaps": BITMAPS}])
     yield m("offer", "request", "offer", session=U, chunk_size=1024, bitmaps=[{"disk": "vda", "bitmap": "b0", "size": 1 << 30, "granularity": 65536, "enabled": True, "persistent": False}])
+    yield m("offer, the target's disk may be larger and its bitmap coarser", "request", "offer", session=U, chunk_size=1024, grow=True,
+            bitmaps=[{"disk": "vda", "bitmap": "b0", "size": 1 << 30, "granularity": 65536, "enabled": True, "persistent": False, "as_granularity": 131072}])
     yield m("offer", "reply", "offer", data="tcp://127.0.0.1:7441", handles=[1])
     yield m("attempt", "request", "attempt", session=U, epoch=2**32 - 1)
     yield m("attempt", "reply", "attempt", state="receiving", data="tcp://127.0.0.1:7441", bytes=14, missing=[{"handle": 1, "first": 0, "count": 4294967295}])

@@ -4,7 +4,7 @@
  * this table asks for; the native one keeps them in shared mappings.
  *
  * One struct backend is one disk, opened by a session.  Every call may be
- * repeated; none blocks for long except `reclaim` and `give_up`, which take time
+ * repeated; none blocks for long except `fill`, `reclaim` and `give_up`, which take time
  * in proportion to a bitmap and are called from the receiver thread, and the two
  * that sync.
  */
@@ -89,6 +89,13 @@ struct backend_ops {
     int (*add_frozen)(struct backend *b, const char *bitmap, uint64_t granularity, unsigned flags, const uint8_t *session, struct df_error *err);
     int (*unlock)(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err);
     int (*reclaim)(struct backend *b, const char *bitmap, const uint8_t *session, struct df_error *err);
+    /*
+     * The frozen parent becomes what `bits`, of another geometry, say: outwards,
+     * and dirty behind the end of the source's disk.  Before it is reclaimed;
+     * -ENOSPC may pass.  NULL: get_map() gives a map of the source's geometry,
+     * whatever the parent's is.
+     */
+    int (*fill)(struct backend *b, const char *bitmap, const uint8_t *session, const struct map *bits, const struct geometry *source, struct df_error *err);
 
     int (*give_up)(struct backend *b, const char *bitmap, const uint8_t *session, bool all_dirty, struct df_error *err);
 

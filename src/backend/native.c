@@ -135,6 +135,24 @@ static void native_put_map(struct backend *b, struct backend_map *map)
         disk_put_map(disk_of(b), &ref);
 }
 
+static int native_fill(struct backend *b, const char *bitmap, const uint8_t *session, const struct map *bits, const struct geometry *source, struct df_error *err)
+{
+    struct backend_map parent = { 0 };
+    struct df_bitmap_info info;
+    int r = native_info(b, bitmap, &info, err);
+    if (!r)
+        r = native_get_map(b, bitmap, session, &parent, err);
+    if (r < 0)
+        return r;
+    r = backend_check_map(b, bitmap, &parent, info.nbits, err);
+    if (!r && (r = map_write_scaled(parent.map, &(struct geometry){ native_size(b), info.granularity }, bits, source)) < 0)
+        error_errno(err, r, "bitmap '%s' of disk '%s' cannot be filled", bitmap, b->disk);
+    if (!r && map_is_broken(parent.map))
+        r = error_set(err, -EPROTO, "bitmap '%s' of disk '%s' cannot be filled: its file was cut, the disk is damaged", bitmap, b->disk);
+    native_put_map(b, &parent);
+    return r;
+}
+
 static void native_close(struct backend *b)
 {
     struct native *n = (struct native *)b;
@@ -153,6 +171,7 @@ static const struct backend_ops native_ops = {
     .add_frozen = native_add_frozen,
     .unlock = native_unlock,
     .reclaim = native_reclaim,
+    .fill = native_fill,
     .give_up = native_give_up,
     .discard = native_discard,
     .sync = native_sync,

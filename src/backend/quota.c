@@ -18,7 +18,6 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/files.h"
-#include "bitmap/map.h"
 
 static uint64_t limit;
 /* Held from quota_enter to quota_leave; disks are locked within, never the other way round. */
@@ -49,10 +48,11 @@ uint64_t quota_bitmap_bytes(uint64_t disk_size, uint64_t granularity)
     return map_bytes(bits(disk_size, granularity));
 }
 
-uint64_t quota_intake_bytes(uint64_t disk_size, uint64_t granularity, uint32_t chunk_bytes)
+uint64_t quota_intake_bytes(const struct geometry *own, const struct geometry *source, uint32_t chunk_bytes)
 {
-    uint64_t nbits = bits(disk_size, granularity);
-    return 2 * map_bytes(nbits) + map_bytes(map_round_up(nbits, chunk_bytes ? UINT64_C(8) * chunk_bytes : 1));
+    uint64_t nbits = bits(source->size, source->granularity);
+    uint64_t staging = geometry_is_same(own, source) ? 0 : map_bytes(nbits);
+    return 2 * quota_bitmap_bytes(own->size, own->granularity) + staging + map_bytes(map_round_up(nbits, chunk_bytes ? UINT64_C(8) * chunk_bytes : 1));
 }
 
 /* ------------------------------------------------------------------- taken */

@@ -16,13 +16,15 @@
 
 #include <dirtyferry/error.h>
 
+#include "bitmap/map.h"
+
 /* 0: no limit, and nothing is computed.  Set once, before threads start. */
 void quota_set_limit(uint64_t nbytes);
 
 /* Of the map of a bitmap.  Arguments out of range are another's to refuse: some number comes back. */
 uint64_t quota_bitmap_bytes(uint64_t disk_size, uint64_t granularity);
-/* Of all that a target session has for it: parent, child, received. */
-uint64_t quota_intake_bytes(uint64_t disk_size, uint64_t granularity, uint32_t chunk_bytes);
+/* Of all that a target session has for it: parent, child, received; and staging, where its own geometry is not the source's. */
+uint64_t quota_intake_bytes(const struct geometry *own, const struct geometry *source, uint32_t chunk_bytes);
 
 /* Is there room for that many bytes more?  0: the quota is held until quota_leave().  -ENOSPC; `what` begins the sentence. */
 int quota_enter(const char *state_dir, const char *what, uint64_t nbytes, struct df_error *err);

@@ -15,6 +15,7 @@ int plan_parse(struct cli *cli, int argc, char **argv, struct plan *plan)
         { "from", required_argument, NULL, 'f' },       { "to", required_argument, NULL, 't' },
         { "as", required_argument, NULL, 'a' },         { "chunk-size", required_argument, NULL, 'k' },
         { "workers", required_argument, NULL, 'w' },    { "max-bandwidth", required_argument, NULL, 'b' },
+        { "grow", no_argument, NULL, 'g' },             { "granularity", required_argument, NULL, 'G' },
         { "on-pivot", required_argument, NULL, 'o' },   { "progress", no_argument, NULL, 'p' },
         { "help", no_argument, NULL, 'h' },             { 0 }
     };
@@ -36,6 +37,8 @@ int plan_parse(struct cli *cli, int argc, char **argv, struct plan *plan)
         case 't': plan->to = optarg; break;
         case 'o': plan->on_pivot = optarg; break;
         case 'p': plan->progress = true; break;
+        case 'g': plan->grow = true; break;
+        case 'G': r = cli_size(cli, optarg, "--granularity", &plan->granularity), plan->has_granularity = true; break;
         case 'k': r = cli_size(cli, optarg, "--chunk-size", &plan->chunk_bytes), plan->has_chunk = true; break;
         case 'w': r = cli_size(cli, optarg, "--workers", &plan->workers), plan->has_workers = true; break;
         case 'b': r = cli_size(cli, optarg, "--max-bandwidth", &plan->max_bandwidth); break;
@@ -54,7 +57,7 @@ int plan_parse(struct cli *cli, int argc, char **argv, struct plan *plan)
     return r;
 }
 
-static void put_bitmap(struct out *out, const char *disk, const char *bitmap, const char *as_disk, const char *as_bitmap)
+static void put_bitmap(struct out *out, const struct plan *plan, const char *disk, const char *bitmap, const char *as_disk, const char *as_bitmap)
 {
     out_map(out, NULL);
     out_text(out, "disk", disk);
@@ -63,11 +66,13 @@ static void put_bitmap(struct out *out, const char *disk, const char *bitmap, co
         out_text(out, "as_disk", as_disk);
     if (as_bitmap)
         out_text(out, "as_bitmap", as_bitmap);
+    if (plan->has_granularity)
+        out_u64(out, "as_granularity", plan->granularity);
     out_close(out);
 }
 
 /* DISK alone means all of its bitmaps. */
-static int put_all_of(struct cli *cli, struct client *from, struct out *out, const char *disk, const char *as_disk)
+static int put_all_of(struct cli *cli, struct client *from, struct out *out, const struct plan *plan, const char *disk, const char *as_disk)
 {
     CLEANUP(message_free) struct message *reply = NULL;
     struct out ask;
@@ -81,7 +86,7 @@ static int put_all_of(struct cli *cli, struct client *from, struct out *out, con
     if (!n)
         return error_set(&cli->err, -ENOENT, "disk '%s' has no bitmap to move", disk);
     for (size_t i = 0; i < n; i++)
-        put_bitmap(out, disk, node_text(&items[i], "name"), as_disk, NULL);
+        put_bitmap(out, plan, disk, node_text(&items[i], "name"), as_disk, NULL);
     return 0;
 }
 
@@ -95,11 +100,11 @@ static int put_items(struct cli *cli, struct client *from, struct out *out, cons
         if (as)
             cli_split(as, as_disk, &as_bitmap);
         if (one)
-            put_bitmap(out, disk, bitmap, as ? as_disk : NULL, as_bitmap);
+            put_bitmap(out, plan, disk, bitmap, as ? as_disk : NULL, as_bitmap);
         else if (as_bitmap)
             r = error_set(&cli->err, -EINVAL, "'%s' is a whole disk and '--as %s' one bitmap: name the bitmap", disk, as);
         else
-            r = put_all_of(cli, from, out, disk, as ? as_disk : NULL);
+            r = put_all_of(cli, from, out, plan, disk, as ? as_disk : NULL);
     }
     return r;
 }
@@ -134,6 +139,8 @@ int plan_prepare(struct cli *cli, const struct plan *plan, struct client_pair *e
         out_u64(&out, "workers", plan->workers);
     if (plan->max_bandwidth)
         out_u64(&out, "max_bandwidth", plan->max_bandwidth);
+    if (plan->grow)
+        out_bool(&out, "grow", true);
     return client_call(ends->from, &out, 6000, NULL, &cli->err);
 }
 

@@ -16,16 +16,16 @@ static int store(struct intake *in, uint64_t offset, const uint8_t *bytes, uint6
         bool whole = from >= offset && from + MAP_BLOCK_BYTES <= end;
         in->digests[b] = whole ? map_digest_block(bytes + (from - offset), b) : 0;
     }
-    return map_write(in->parent.map, offset, bytes, nbytes);
+    return map_write(in->map, offset, bytes, nbytes);
 }
 
 static int store_zeroes(struct intake *in, uint64_t offset, uint64_t nbytes)
 {
-    const struct map *map = in->parent.map;
+    const struct map *map = in->map;
     uint64_t end = map_round_up(offset + nbytes, MAP_BLOCK_BYTES);
     for (uint64_t b = map_next_block_before(map, offset / MAP_BLOCK_BYTES, end); b < end; b = map_next_block_before(map, b + 1, end))
         in->digests[b] = 0;
-    return map_write_zeroes(in->parent.map, offset, nbytes);
+    return map_write_zeroes(in->map, offset, nbytes);
 }
 
 /* -------------------------------------------------------- listed frames */
@@ -137,7 +137,7 @@ static void note_received(struct intake *in, uint64_t first, uint64_t count)
 
 uint64_t fill_digest(const struct intake *in, uint64_t first_block, uint64_t nblocks)
 {
-    const struct map *map = in->parent.map;
+    const struct map *map = in->map;
     uint64_t sum = 0, end = first_block + nblocks < map->nblocks ? first_block + nblocks : map->nblocks;
     for (uint64_t b = map_next_block_before(map, first_block, end); b < end; b = map_next_block_before(map, b + 1, end))
         sum += in->digests[b] ? in->digests[b] : map_digest(map, b, 1);

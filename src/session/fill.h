@@ -38,8 +38,8 @@ struct fill {
 void fill_frame(struct fill *fill, struct intake *intake, const struct frame *frame);
 /* The digest of a segment of the parent, as map_digest(); blocks that were hashed when they came are not read again. */
 uint64_t fill_digest(const struct intake *intake, uint64_t first_block, uint64_t nblocks);
-/* receive.c: compare with the source's digests; the chunks of segments that differ are missing again.  Returns how many; 0: exact. */
-uint64_t receive_compare(struct intake *intake, const uint64_t *digests, size_t n);
+/* receive.c: compare with the source's digests.  *wrong: the chunks of segments that differ, which are missing again; 0: exact, if there is no error. */
+int receive_compare(struct intake *intake, const uint64_t *digests, size_t n, uint64_t *wrong, struct df_error *err);
 /* fromdump.c: ORDER_LOAD, ORDER_LOAD_END */
 void load_obey(struct fill *fill, struct order *order);
 /* Write what was gathered for the intake, or for all (NULL). */

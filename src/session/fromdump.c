@@ -51,7 +51,7 @@ static void end(struct order *order)
     order->exact = true;
     for (size_t i = 0; order->r >= 0 && i < load->header.nbitmaps; i++) {
         struct intake *in = load->intakes[i];
-        uint64_t numbers[WIRE_SEGMENTS], wrong;
+        uint64_t numbers[WIRE_SEGMENTS], wrong = 0;
         size_t n = digests[i].nbytes / 8;
         if (in->exact)
             continue;
@@ -59,7 +59,7 @@ static void end(struct order *order)
         for (size_t d = 0; d < n; d++)
             numbers[d] = le64toh(numbers[d]);
         all_received(in);
-        wrong = receive_compare(in, numbers, n);
+        order->r = receive_compare(in, numbers, n, &wrong, &order->err);
         if (wrong)
             order->r = error_set(&order->err, -EPROTO, "bitmap '%s' of disk '%s' differs from its dump in %" PRIu64 " chunks: load it again",
                                  in->bitmap, in->backend->disk, wrong);

@@ -6,6 +6,10 @@
  * noted when its bits are written, and both go through the page cache, so after
  * the death of the process it says what is there, or less.  After a restart of
  * the host it is begun anew: then the order of the two is not known.
+ *
+ * Where the parent cannot be filled in place, because it is stored in another
+ * geometry than the source's, the bits go to a map beside that file
+ * (`staging`); both are there, or both are begun anew.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,22 +33,64 @@ static int claim_handle(struct engine *engine, uint16_t *handle)
     return 0;
 }
 
-static void received_name(const struct session *s, const struct session_bitmap *b, char name[80])
+#define NAME_BYTES 80
+
+/* Both begin with what recover.c cleans up and the quota counts. */
+static void received_name(const struct session *s, const struct session_bitmap *b, char name[NAME_BYTES])
 {
-    snprintf(name, 80, "%s.received-%u", s->text, (unsigned)(b - s->bitmaps));
+    snprintf(name, NAME_BYTES, "%s.received-%u", s->text, (unsigned)(b - s->bitmaps));
+}
+
+static void staging_name(const struct session *s, const struct session_bitmap *b, char name[NAME_BYTES])
+{
+    snprintf(name, NAME_BYTES, "%s.received-bits-%u", s->text, (unsigned)(b - s->bitmaps));
+}
+
+/* *fresh: what is there does not count; and afterwards, it did not. */
+static int open_beside(const struct session *s, const char *name, uint64_t nbits, bool *fresh, struct map **map, struct df_error *err)
+{
+    if (!*fresh && map_open(s->engine->sessions_dir, name, nbits, map, NULL) == 0)
+        return 0;
+    *fresh = true;
+    unlinkat(s->engine->sessions_dir, name, 0);
+    return map_create(s->engine->sessions_dir, name, nbits, map, err);
 }
 
 static int open_received(struct session *s, struct session_bitmap *b, bool fresh, struct df_error *err)
 {
     struct intake *in = b->intake;
-    char name[80];
+    char name[NAME_BYTES];
     received_name(s, b, name);
-    if (!fresh && map_open(s->engine->sessions_dir, name, b->chunks, &in->received, NULL) == 0) {
+    int r = open_beside(s, name, b->chunks, &fresh, &in->received, err);
+    if (!r && !fresh)
         atomic_store_explicit(&in->chunks_done, map_count(in->received), memory_order_relaxed);
-        return 0;
-    }
-    unlinkat(s->engine->sessions_dir, name, 0);
-    return map_create(s->engine->sessions_dir, name, b->chunks, &in->received, err);
+    return r;
+}
+
+/* The parent itself is filled at the end only; that it is there and whole is to be known now. */
+static int open_staging(struct session *s, struct session_bitmap *b, bool *fresh, struct df_error *err)
+{
+    struct intake *in = b->intake;
+    struct backend_map parent = { 0 };
+    char name[NAME_BYTES];
+    int r = b->backend->ops->get_map(b->backend, b->bitmap, s->uuid, &parent, err);
+    if (r < 0)
+        return r;
+    b->backend->ops->put_map(b->backend, &parent);
+    staging_name(s, b, name);
+    r = open_beside(s, name, b->chunking.nbits, fresh, &in->staging, err);
+    in->map = in->staging;
+    return r;
+}
+
+static int open_parent(struct session *s, struct session_bitmap *b, struct df_error *err)
+{
+    struct intake *in = b->intake;
+    int r = b->backend->ops->get_map(b->backend, b->bitmap, s->uuid, &in->parent, err);
+    if (!r)
+        r = backend_check_map(b->backend, b->bitmap, &in->parent, b->chunking.nbits, err);
+    in->map = in->parent.map;
+    return r;
 }
 
 static int open_intake(struct session *s, struct session_bitmap *b, bool fresh, struct df_error *err)
@@ -54,23 +100,35 @@ static int open_intake(struct session *s, struct session_bitmap *b, bool fresh, 
         return error_set(err, -ENOSPC, "no more than %u bitmaps can be received at once", WIRE_HANDLE_MAX);
     in->handle = b->handle;
     in->backend = b->backend;
+    in->geometry = b->geometry;
     in->chunking = b->chunking;
     in->epoch = s->epoch;
     in->exact = b->exact;
     memcpy(in->bitmap, b->bitmap, sizeof in->bitmap);
     memcpy(in->session, s->uuid, sizeof in->session);
     memcpy(in->owner, s->owner, sizeof in->owner);
-    int r = b->backend->ops->get_map(b->backend, b->bitmap, s->uuid, &in->parent, err);
-    if (!r)
-        r = backend_check_map(b->backend, b->bitmap, &in->parent, b->chunking.nbits, err);
+    int r = b->staged ? open_staging(s, b, &fresh, err) : open_parent(s, b, err);
     if (!r && b->chunks != chunk_count(&b->chunking))   /* those of the journal: the disk was written to meanwhile */
         r = error_set(err, -EPROTO, "bitmap '%s' of disk '%s' has another size than its session: the disk is damaged, remove it and add it anew", b->bitmap, b->disk);
     if (!r)
         r = open_received(s, b, fresh, err);
     if (r < 0)
         return r;
-    in->digests = calloc(in->parent.map->nblocks, sizeof *in->digests);
+    in->digests = calloc(in->map->nblocks, sizeof *in->digests);
     return in->digests ? 0 : error_errno(err, -ENOMEM, "cannot receive bitmap '%s' of disk '%s'", b->bitmap, b->disk);
+}
+
+static struct geometry own_geometry(const struct session_bitmap *b)
+{
+    return (struct geometry){ b->backend->ops->size(b->backend), b->info.granularity };
+}
+
+/* The journal's number of chunks is for reports. */
+static int set_chunking(const struct session *s, struct session_bitmap *b, struct df_error *err)
+{
+    b->chunking = (struct chunking){ geometry_bits(&b->geometry), s->chunk_bytes };
+    b->chunks = chunk_count(&b->chunking);
+    return chunking_check(&b->chunking, err);
 }
 
 int target_add(struct session *s, struct session_bitmap *b, uint64_t granularity, unsigned flags, struct df_error *err)
@@ -81,9 +139,9 @@ int target_add(struct session *s, struct session_bitmap *b, uint64_t granularity
         r = b->backend->ops->info(b->backend, b->bitmap, &b->info, err);
     if (r < 0)
         return r;
-    b->chunking = (struct chunking){ b->info.nbits, s->chunk_bytes };
-    r = chunking_check(&b->chunking, err);
-    b->chunks = chunk_count(&b->chunking);
+    const struct geometry own = own_geometry(b);
+    b->staged = b->backend->ops->fill && !geometry_is_same(&own, &b->geometry);
+    r = set_chunking(s, b, err);
     return r < 0 ? r : open_intake(s, b, true, err);
 }
 
@@ -100,10 +158,9 @@ int target_open(struct session *s, bool fresh, struct df_error *err)
         /* Not busy any more, or dropped: it was reclaimed, and only the journal does not know it yet. */
         if (r < 0 || !b->info.busy)
             continue;
-        /* The journal's number of chunks is for reports: what is filled goes by the bitmap that is there. */
-        b->chunking = (struct chunking){ b->info.nbits, s->chunk_bytes };
-        r = chunking_check(&b->chunking, err);
-        b->chunks = chunk_count(&b->chunking);
+        if (!b->geometry.size)      /* a journal of before there were others */
+            b->geometry = own_geometry(b);
+        r = set_chunking(s, b, err);
         if (!r)
             r = open_intake(s, b, fresh, err);
     }
@@ -117,6 +174,7 @@ static void intake_free(struct intake **intakep)
         return;
     if (in->parent.ref)
         in->backend->ops->put_map(in->backend, &in->parent);
+    map_close(&in->staging);
     map_close(&in->received);
     free(in->digests);
     free(in);
@@ -131,16 +189,23 @@ static void close_intake(struct session *s, struct session_bitmap *b)
     intake_free(&b->intake);
 }
 
+static void remove_beside(const struct session *s, const struct session_bitmap *b)
+{
+    char name[NAME_BYTES];
+    received_name(s, b, name);
+    unlinkat(s->engine->sessions_dir, name, 0);
+    staging_name(s, b, name);
+    unlinkat(s->engine->sessions_dir, name, 0);
+}
+
 /* Called when no order is under way any more.  A session that goes on after a restart keeps its files. */
 void target_release(struct session *s)
 {
     for (unsigned i = 0; i < s->nbitmaps; i++) {
         struct session_bitmap *b = &s->bitmaps[i];
-        char name[80];
         if (b->intake)
             close_intake(s, b);
-        received_name(s, b, name);
         if (s->role == ROLE_TARGET && (state_is_end(s->state) || s->state == STATE_NONE))
-            unlinkat(s->engine->sessions_dir, name, 0);
+            remove_beside(s, b);
     }
 }

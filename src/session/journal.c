@@ -40,6 +40,9 @@ static const struct field bitmap_fields[] = {
     TEXT("as_disk", DF_DISK_NAME_MAX), TEXT("as_bitmap", DF_BITMAP_NAME_MAX),
     U64("handle", WIRE_HANDLE_MAX), U64("chunks", WIRE_CHUNKS),
     FLAG("exact"), FLAG("fenced"), FLAG("created"), FLAG("merged"),
+    { "as_granularity", FIELD_U64, true, 0, DF_GRANULARITY_MAX, 0 },
+    { "source_size", FIELD_U64, true, 0, DF_DISK_SIZE_MAX, 0 }, { "source_granularity", FIELD_U64, true, 0, DF_GRANULARITY_MAX, 0 },
+    { "staged", FIELD_BOOL, true, 0, 0, 0 },
     { 0 }
 };
 
@@ -71,6 +74,10 @@ static void put_bitmap(struct out *out, const struct session_bitmap *b)
     out_bool(out, "fenced", b->fenced);
     out_bool(out, "created", b->created);
     out_bool(out, "merged", b->merged);
+    out_u64(out, "as_granularity", b->as_granularity);
+    out_u64(out, "source_size", b->geometry.size);
+    out_u64(out, "source_granularity", b->geometry.granularity);
+    out_bool(out, "staged", b->staged);
     out_close(out);
 }
 
@@ -260,7 +267,13 @@ static int check_entry(const node *entry, struct df_error *err)
     bool source = !strcmp(role, role_name(ROLE_SOURCE));
     if ((!source && strcmp(role, role_name(ROLE_TARGET))) || !state_find(source ? ROLE_SOURCE : ROLE_TARGET, state))
         return error_set(err, -EPROTO, "its entry is of a %s that is %s, which is not known", role, state);
-    return chunk_bytes_check(node_u64(entry, "chunk_size", 0), err);
+    int r = chunk_bytes_check(node_u64(entry, "chunk_size", 0), err);
+    size_t n;
+    const node *items = node_list(entry, "bitmaps", &n);
+    for (size_t i = 0; !r && i < n; i++)
+        if (node_u64(&items[i], "source_size", 0))      /* else it is not known, and not used */
+            r = granularity_check(node_u64(&items[i], "source_granularity", 0), err);
+    return r;
 }
 
 int journal_decode(const uint8_t *bytes, size_t nbytes, struct journal *j, struct message **entry, struct df_error *err)

@@ -37,7 +37,7 @@ static int check_session(const struct session *s, const struct dump_header *h, s
     for (unsigned i = 0; i < s->nbitmaps; i++) {
         const struct session_bitmap *b = &s->bitmaps[i];
         const struct dump_bitmap *d = &h->bitmaps[i];
-        if (strcmp(b->disk, d->disk) || strcmp(b->bitmap, d->name) || b->info.granularity != d->granularity || b->backend->ops->size(b->backend) != d->size)
+        if (strcmp(b->disk, d->disk) || strcmp(b->bitmap, d->name) || b->geometry.granularity != d->granularity || b->geometry.size != d->size)
             return error_set(err, -EINVAL, "the dump has '%s' of disk '%s' where session %s has '%s' of disk '%s': it is of another move",
                              d->name, d->disk, s->text, b->bitmap, b->disk);
     }
@@ -49,6 +49,7 @@ static int add_bitmap(struct session *s, struct session_bitmap *b, const struct 
     unsigned flags = (d->enabled ? 0 : DF_BITMAP_DISABLED) | (d->persistent ? DF_BITMAP_PERSISTENT : 0);
     memcpy(b->disk, d->disk, sizeof b->disk);
     memcpy(b->bitmap, d->name, sizeof b->bitmap);
+    b->geometry = (struct geometry){ d->size, d->granularity };
     int r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
     if (r < 0)
         return r;
@@ -61,8 +62,10 @@ static int add_bitmap(struct session *s, struct session_bitmap *b, const struct 
 static int add_bitmaps(struct session *s, const struct dump_header *h, struct df_error *err)
 {
     uint64_t nbytes = 0;
-    for (unsigned i = 0; i < s->nbitmaps; i++)
-        nbytes += quota_intake_bytes(h->bitmaps[i].size, h->bitmaps[i].granularity, s->chunk_bytes);
+    for (unsigned i = 0; i < s->nbitmaps; i++) {
+        const struct geometry own = { h->bitmaps[i].size, h->bitmaps[i].granularity };
+        nbytes += quota_intake_bytes(&own, &own, s->chunk_bytes);
+    }
     int r = quota_enter(s->engine->state_dir, "the dump", nbytes, err);
     if (r < 0)
         return r;
@@ -119,7 +122,7 @@ static struct intake *make_shadow(const struct load *load, unsigned i, struct df
         return NULL;
     }
     shadow->backend = in->backend;
-    shadow->parent = in->parent;
+    shadow->map = in->map;
     shadow->digests = in->digests;
     shadow->chunking = dump_chunking(&load->header, i);
     if (map_create_anonymous(chunk_count(&shadow->chunking), &shadow->received, err) < 0) {

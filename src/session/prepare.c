@@ -25,6 +25,7 @@ static void read_names(struct session *s, const node *root, const node *items)
         copy_text(b->bitmap, sizeof b->bitmap, node_text(&items[i], "bitmap"), "");
         copy_text(b->as_disk, sizeof b->as_disk, node_text(&items[i], "as_disk"), b->disk);
         copy_text(b->as_bitmap, sizeof b->as_bitmap, node_text(&items[i], "as_bitmap"), b->bitmap);
+        b->as_granularity = node_u64(&items[i], "as_granularity", 0);
     }
     copy_text(s->peer_address.endpoint, sizeof s->peer_address.endpoint, node_text(root, "target"), "");
     copy_text(s->peer_address.key, sizeof s->peer_address.key, node_text(root, "target_key"), "");
@@ -153,6 +154,8 @@ static void send_offer(struct session *s)
     peer_begin(&out, "offer", &id);
     out_text(&out, "session", s->text);
     out_u64(&out, "chunk_size", s->chunk_bytes);
+    if (s->grow)
+        out_bool(&out, "grow", true);
     out_list(&out, "bitmaps");
     for (unsigned i = 0; i < s->nbitmaps; i++) {
         struct session_bitmap *b = &s->bitmaps[i];
@@ -163,6 +166,8 @@ static void send_offer(struct session *s)
         out_u64(&out, "granularity", b->info.granularity);
         out_bool(&out, "enabled", b->info.enabled);
         out_bool(&out, "persistent", b->info.persistent);
+        if (b->as_granularity)
+            out_u64(&out, "as_granularity", b->as_granularity);
         out_close(&out);
     }
     out_close(&out);
@@ -184,7 +189,11 @@ static int read_prepare(struct session *s, const node *root, struct df_error *er
     s->chunk_bytes = (uint32_t)chunk;
     s->workers = (unsigned)workers;
     s->max_bandwidth = node_u64(root, "max_bandwidth", 0);
-    return check_names(s, err);
+    s->grow = node_bool(root, "grow");
+    for (unsigned i = 0; !r && i < s->nbitmaps; i++)
+        if (s->bitmaps[i].as_granularity)
+            r = granularity_check(s->bitmaps[i].as_granularity, err);
+    return r < 0 ? r : check_names(s, err);
 }
 
 static void taken_durably(struct session *s, int r, const struct df_error *err)
@@ -215,7 +224,8 @@ static bool is_same(const struct session_bitmap *b, const node *item)
 {
     const char *as_disk = node_text(item, "as_disk"), *as_bitmap = node_text(item, "as_bitmap");
     return !strcmp(b->disk, node_text(item, "disk")) && !strcmp(b->bitmap, node_text(item, "bitmap")) &&
-           !strcmp(b->as_disk, as_disk ? as_disk : b->disk) && !strcmp(b->as_bitmap, as_bitmap ? as_bitmap : b->bitmap);
+           !strcmp(b->as_disk, as_disk ? as_disk : b->disk) && !strcmp(b->as_bitmap, as_bitmap ? as_bitmap : b->bitmap) &&
+           b->as_granularity == node_u64(item, "as_granularity", 0);
 }
 
 /* Who asks again, because this daemon was restarted before its answer arrived, gets the answer. */

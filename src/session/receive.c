@@ -134,15 +134,19 @@ static uint64_t reset_segment(struct intake *in, uint64_t first_block, uint64_t 
     return end - first;
 }
 
-/* Invariant 4: only a parent whose digests equal the source's is exact. */
-uint64_t receive_compare(struct intake *in, const uint64_t *digests, size_t n)
+/* Invariant 4: only a parent whose digests equal the source's is exact.  One of another geometry is so when it has those bits. */
+int receive_compare(struct intake *in, const uint64_t *digests, size_t n, uint64_t *wrong, struct df_error *err)
 {
-    uint64_t blocks = map_segment_blocks(in->parent.map->nblocks), wrong = 0;
+    uint64_t blocks = map_segment_blocks(in->map->nblocks);
+    int r = 0;
+    *wrong = 0;
     for (size_t i = 0; i < n; i++)
         if (fill_digest(in, i * blocks, blocks) != digests[i])
-            wrong += reset_segment(in, i * blocks, blocks);
-    in->exact = !wrong;
-    return wrong;
+            *wrong += reset_segment(in, i * blocks, blocks);
+    if (!*wrong && in->staging)
+        r = in->backend->ops->fill(in->backend, in->bitmap, in->session, in->staging, &in->geometry, err);
+    in->exact = !*wrong && !r;
+    return r;
 }
 
 static void finish(struct receiver *rx, struct order *order)
@@ -161,7 +165,7 @@ static bool try_seal(struct intake *in, struct order *order)
                              in->bitmap, in->backend->disk);
         return true;
     }
-    if (map_is_broken(in->parent.map)) {
+    if (map_is_broken(in->map)) {
         order->r = error_set(&order->err, -EPROTO, "bitmap '%s' of disk '%s' cannot be filled: its file was cut, the disk is damaged",
                              in->bitmap, in->backend->disk);
         return true;
@@ -176,11 +180,11 @@ static bool try_seal(struct intake *in, struct order *order)
         order->exact = true;    /* once and for all: its source stands still */
         return true;
     }
-    if (order->ndigests != map_round_up(in->parent.map->nblocks, map_segment_blocks(in->parent.map->nblocks)))
+    if (order->ndigests != map_round_up(in->map->nblocks, map_segment_blocks(in->map->nblocks)))
         order->r = error_set(&order->err, -EPROTO, "a seal of bitmap '%s' of disk '%s' has %zu digests, not one for each segment",
                              in->bitmap, in->backend->disk, order->ndigests);
     else
-        order->wrong = receive_compare(in, order->digests, order->ndigests);
+        order->r = receive_compare(in, order->digests, order->ndigests, &order->wrong, &order->err);
     order->exact = in->exact;
     return true;
 }

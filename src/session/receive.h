@@ -19,15 +19,22 @@
 #include "wire/dump.h"
 #include "wire/frame.h"
 
-/* A parent that is being filled. */
+/*
+ * A parent that is being filled.  A backend that stores it in another geometry
+ * than the source's gets it at once, when all of it is here: until then the bits
+ * are gathered in a map beside the journal.
+ */
 struct intake {
     uint16_t handle;
     struct backend *backend;
     char bitmap[DF_BITMAP_NAME_MAX + 1];
     uint8_t session[DF_SESSION_BYTES];
     char owner[KEY_TEXT_BYTES];     /* frames of another key are refused */
+    struct geometry geometry;       /* the source's: of chunks, frames and digests */
     struct chunking chunking;
+    struct map *map;                /* what frames fill: the parent's, or `staging` */
     struct backend_map parent;
+    struct map *staging;            /* or NULL */
     struct map *received;           /* a bit for each chunk that is there */
     uint64_t *digests;              /* of each block that was written whole; 0 = not known */
     uint32_t epoch;                 /* frames of another are ignored */

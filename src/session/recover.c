@@ -54,6 +54,9 @@ static void read_bitmap(struct session_bitmap *b, const node *item)
     b->fenced = node_bool(item, "fenced");
     b->created = node_bool(item, "created");
     b->merged = node_bool(item, "merged");
+    b->as_granularity = node_u64(item, "as_granularity", 0);
+    b->geometry = (struct geometry){ node_u64(item, "source_size", 0), node_u64(item, "source_granularity", 0) };
+    b->staged = node_bool(item, "staged");
 }
 
 static void copy_optional(char *to, size_t room, const node *entry, const char *key)

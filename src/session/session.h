@@ -51,7 +51,7 @@
 #define SNAPSHOT_MS         1000
 #define ENDED_SESSIONS      256     /* kept for status */
 #define SESSIONS_MAX        1024
-#define BITMAP_DESCRIPTORS  4       /* that one takes: disk, directory, map, received map */
+#define BITMAP_DESCRIPTORS  4       /* that one takes: disk, directory, map that is filled, received map */
 #define TARGET_DESCRIPTORS  2       /* a session beside that: its journal, and one to spare */
 #define SOURCE_DESCRIPTORS  6       /* at the source also its connection and what libzmq adds */
 #define WORKER_DESCRIPTORS  4
@@ -75,6 +75,7 @@ struct work {
 struct session_bitmap {
     char disk[DF_DISK_NAME_MAX + 1], bitmap[DF_BITMAP_NAME_MAX + 1];
     char as_disk[DF_DISK_NAME_MAX + 1], as_bitmap[DF_BITMAP_NAME_MAX + 1];     /* source: what the target calls them */
+    uint64_t as_granularity;    /* source: of the target's bitmap, 0 = the same */
     struct backend *backend;
     struct df_bitmap_info info;
     struct chunking chunking;
@@ -88,8 +89,10 @@ struct session_bitmap {
     uint64_t chunks_sent;
     uint64_t late_bytes;        /* of disk, written in another process after the pivot */
 
-    struct intake *intake;      /* target */
+    struct geometry geometry;   /* target: the source's; `info` is of the bitmap here */
+    struct intake *intake;
     struct intake *loading;     /* the same parent, filled from a dump */
+    bool staged;                /* the parent is not filled in place: it has another geometry */
     bool created;               /* the frozen parent is this session's */
     bool merged;                /* the child's bits are in the parent */
 };
@@ -152,6 +155,7 @@ struct session {
     char data[256];
     unsigned workers;
     uint64_t max_bandwidth;                 /* bytes/s, 0 = no limit */
+    bool grow;                              /* the target's disks may be larger */
     uint64_t frames, bytes, resent_frames;
     int64_t drain_deadline_ms, retry_ms;
     int64_t stream_ms;                      /* workers get nothing before */

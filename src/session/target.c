@@ -23,27 +23,54 @@
 
 /* ------------------------------------------------------------------ offer */
 
-static int accept_bitmap(struct session *s, struct session_bitmap *b, const node *item, struct df_error *err)
+/* A larger disk by consent only: its tail will be dirty, which nobody should get unasked. */
+static int check_size(const struct session_bitmap *b, bool grow, struct df_error *err)
 {
-    uint64_t size = node_u64(item, "size", 0);
-    unsigned flags = (node_bool(item, "enabled") ? 0 : DF_BITMAP_DISABLED) | (node_bool(item, "persistent") ? DF_BITMAP_PERSISTENT : 0);
-    snprintf(b->disk, sizeof b->disk, "%s", node_text(item, "disk"));
-    snprintf(b->bitmap, sizeof b->bitmap, "%s", node_text(item, "bitmap"));
-    int r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
-    if (r < 0)
-        return r;
-    uint64_t own = b->backend->ops->size(b->backend);
-    if (own != size)
-        return error_set(err, -EINVAL, "disk '%s' has %" PRIu64 " bytes on the target and %" PRIu64 " on the source: the sizes must be equal", b->disk, own, size);
-    return target_add(s, b, node_u64(item, "granularity", 0), flags, err);
+    uint64_t own = b->backend->ops->size(b->backend), size = b->geometry.size;
+    if (own < size)
+        return error_set(err, -EINVAL, "disk '%s' has %" PRIu64 " bytes on the target and %" PRIu64 " on the source: a smaller disk cannot hold it, make it at least as large",
+                         b->disk, own, size);
+    if (own > size && !grow)
+        return error_set(err, -EINVAL, "disk '%s' has %" PRIu64 " bytes on the target and %" PRIu64 " on the source: the sizes must be equal, "
+                         "or be accepted by '--grow', which makes what lies behind the source's end dirty", b->disk, own, size);
+    return 0;
 }
 
-static int accept_bitmaps(struct session *s, const node *items, struct df_error *err)
+/* That of the bitmap here, which may not be the source's. */
+static uint64_t wanted_granularity(const node *item)
+{
+    return node_u64(item, "as_granularity", node_u64(item, "granularity", 0));
+}
+
+static int open_disk(struct session *s, struct session_bitmap *b, const node *item, bool grow, struct df_error *err)
+{
+    snprintf(b->disk, sizeof b->disk, "%s", node_text(item, "disk"));
+    snprintf(b->bitmap, sizeof b->bitmap, "%s", node_text(item, "bitmap"));
+    b->geometry = (struct geometry){ node_u64(item, "size", 0), node_u64(item, "granularity", 0) };
+    int r = granularity_check(b->geometry.granularity, err);
+    if (!r)
+        r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
+    return r < 0 ? r : check_size(b, grow, err);
+}
+
+static int accept_bitmap(struct session *s, struct session_bitmap *b, const node *item, struct df_error *err)
+{
+    unsigned flags = (node_bool(item, "enabled") ? 0 : DF_BITMAP_DISABLED) | (node_bool(item, "persistent") ? DF_BITMAP_PERSISTENT : 0);
+    return target_add(s, b, wanted_granularity(item), flags, err);
+}
+
+static int accept_bitmaps(struct session *s, const node *items, bool grow, struct df_error *err)
 {
     uint64_t nbytes = 0;
-    for (unsigned i = 0; i < s->nbitmaps; i++)
-        nbytes += quota_intake_bytes(node_u64(&items[i], "size", 0), node_u64(&items[i], "granularity", 0), s->chunk_bytes);
-    int r = quota_enter(s->engine->state_dir, "the session", nbytes, err);
+    int r = 0;
+    for (unsigned i = 0; !r && i < s->nbitmaps; i++) {
+        struct session_bitmap *b = &s->bitmaps[i];
+        r = open_disk(s, b, &items[i], grow, err);
+        if (!r)
+            nbytes += quota_intake_bytes(&(struct geometry){ b->backend->ops->size(b->backend), wanted_granularity(&items[i]) }, &b->geometry, s->chunk_bytes);
+    }
+    if (!r)
+        r = quota_enter(s->engine->state_dir, "the session", nbytes, err);
     if (r < 0)
         return r;
     for (unsigned i = 0; !r && i < s->nbitmaps; i++)
@@ -89,7 +116,8 @@ static void reply_offer(const struct session *s, struct request **request)
 static bool is_same(const struct session_bitmap *b, const node *item)
 {
     return !strcmp(b->disk, node_text(item, "disk")) && !strcmp(b->bitmap, node_text(item, "bitmap")) &&
-           b->backend->ops->size(b->backend) == node_u64(item, "size", 0) && b->info.granularity == node_u64(item, "granularity", 0) &&
+           b->geometry.size == node_u64(item, "size", 0) && b->geometry.granularity == node_u64(item, "granularity", 0) &&
+           b->info.granularity == wanted_granularity(item) &&
            b->info.enabled == node_bool(item, "enabled") && b->info.persistent == node_bool(item, "persistent");
 }
 
@@ -156,7 +184,7 @@ void target_offer(struct engine *engine, struct request *request)
         memcpy(s->owner, request->caller.key, sizeof s->owner);
         s->chunk_bytes = (uint32_t)node_u64(root, "chunk_size", 0);
         s->epoch = 1;
-        r = accept_bitmaps(s, items, &err);
+        r = accept_bitmaps(s, items, node_bool(root, "grow"), &err);
         s->touched = session_is_remote(s);
     }
     if (!r)

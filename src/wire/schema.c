@@ -16,6 +16,7 @@
 #define ROLE            { "role", FIELD_TEXT, false, 6, 6, 0 }
 #define STATE           { "state", FIELD_TEXT, false, 1, 32, 0 }
 #define GRANULARITY     { "granularity", FIELD_U64, false, 512, UINT64_C(2) << 30, 0 }
+#define AS_GRANULARITY  { "as_granularity", FIELD_U64, true, 512, UINT64_C(2) << 30, 0 }      /* of the target's bitmap, if another */
 #define CHUNK_SIZE      { "chunk_size", FIELD_U64, false, WIRE_CHUNK_BYTES_MIN, WIRE_CHUNK_BYTES_MAX, 0 }
 #define DISK_SIZE       { "size", FIELD_U64, false, 1, UINT64_C(1) << 60, 0 }
 #define ENDPOINT(key)   { key, FIELD_TEXT, false, 1, WIRE_ENDPOINT_BYTES, 0 }
@@ -94,6 +95,7 @@ static const struct field prepare_item[] = {
     DISK, BITMAP,
     { "as_disk", FIELD_TEXT, true, 1, 255, 0 },
     { "as_bitmap", FIELD_TEXT, true, 1, 1023, 0 },
+    AS_GRANULARITY,
     END
 };
 static const struct field prepare[] = {
@@ -102,6 +104,7 @@ static const struct field prepare[] = {
     { "chunk_size", FIELD_U64, true, U64_ANY, 0 },
     { "workers", FIELD_U64, true, U64_ANY, 0 },
     { "max_bandwidth", FIELD_U64, true, U64_ANY, 0 },
+    OPTIONAL_FLAG("grow"),
     END
 };
 static const struct field a_session[] = { SESSION, ROLE, END };
@@ -142,10 +145,15 @@ static const struct field wait_request[] = {
 
 /* ---- sessions: from the source to the target */
 
-static const struct field offer_item[] = { DISK, BITMAP, DISK_SIZE, GRANULARITY, FLAG("enabled"), FLAG("persistent"), END };
+static const struct field offer_item[] = {
+    DISK, BITMAP, DISK_SIZE, GRANULARITY, FLAG("enabled"), FLAG("persistent"),
+    AS_GRANULARITY,
+    END
+};
 static const struct field offer[] = {
     SESSION, CHUNK_SIZE,
     { "bitmaps", FIELD_MAPS, false, 1, WIRE_SESSION_BITMAPS, offer_item },
+    OPTIONAL_FLAG("grow"),
     END
 };
 static const struct field offer_reply[] = {

@@ -144,7 +144,7 @@ static bool naive_take(const struct naive *f, const struct chunking *c, bool dra
 
 static void compare(const struct intake *in)
 {
-    const struct map *map = in->parent.map;
+    const struct map *map = in->map;
     uint64_t chunks = chunk_count(&in->chunking), n = 0;
     for (uint64_t b = 0; b < map->nblocks; b++) {
         const uint8_t *want = bits + b * MAP_BLOCK_BYTES;
@@ -195,7 +195,7 @@ static void run_frame(struct fill *fill, struct intake *in, const struct chunkin
     CLEANUP(cleanup_free) uint8_t *copy = input_copy(bytes, nbytes);
     struct frame frame;
     struct naive naive;
-    bool drawn = in->parent.map != NULL;
+    bool drawn = in->map != NULL;
     bool ok = !frame_unpack(copy, nbytes, &frame);
     CHECK(ok == naive_unpack(copy, nbytes, &naive));
     if (!ok)

@@ -43,7 +43,7 @@ static void begin(struct reading *r)
         struct chunking c = dump_chunking(h, i), twice = { c.nbits, c.chunk_bytes * 2 };
         struct intake *in = &r->parents[i], *shadow = &r->shadows[i];
         intake_open(in, &twice);
-        *shadow = (struct intake){ .parent = in->parent, .digests = in->digests, .chunking = c };
+        *shadow = (struct intake){ .map = in->map, .digests = in->digests, .chunking = c };
         CHECK(map_create_anonymous(chunk_count(&c), &shadow->received, NULL) == 0);
         in->backend = shadow->backend = &r->backend;
         r->load.intakes[i] = in;
@@ -67,7 +67,7 @@ static void compare(const struct reading *r, const struct order *order)
     bool exact = true;
     CHECK(dump_unpack_end(order->block, order->nbytes, &r->load.header, &r->load.place, digests, NULL) == 0);
     for (size_t i = 0; i < r->load.header.nbitmaps; i++) {
-        const struct map *map = r->parents[i].parent.map;
+        const struct map *map = r->parents[i].map;
         for (size_t s = 0; s < digests[i].nbytes / 8; s++)
             exact = exact && bits_load(digests[i].bytes + 8 * s) == map_digest(map, s * map_segment_blocks(map->nblocks), map_segment_blocks(map->nblocks));
     }

@@ -12,7 +12,7 @@
 
 static inline void intake_close(struct intake *in)
 {
-    map_close(&in->parent.map);
+    map_close(&in->map);
     map_close(&in->received);
     free(in->digests);
     *in = (struct intake){ 0 };
@@ -26,10 +26,10 @@ static inline void intake_open(struct intake *in, const struct chunking *c)
     if (dirfd < 0)
         dirfd = open(fuzz_dir_make(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     *in = (struct intake){ .chunking = *c };
-    CHECK(map_create(dirfd, "parent", c->nbits, &in->parent.map, &err) == 0);
+    CHECK(map_create(dirfd, "parent", c->nbits, &in->map, &err) == 0);
     CHECK(unlinkat(dirfd, "parent", 0) == 0);
     CHECK(map_create_anonymous(chunk_count(c), &in->received, &err) == 0);
-    CHECK((in->digests = calloc(in->parent.map->nblocks, sizeof *in->digests)));
+    CHECK((in->digests = calloc(in->map->nblocks, sizeof *in->digests)));
 }
 
 /* As when the daemon starts. */
