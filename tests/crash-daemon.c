@@ -33,6 +33,8 @@ int __real_still_write(const struct still *still, int dirfd, const char *name, s
 int __wrap_still_write(const struct still *still, int dirfd, const char *name, struct df_error *err);
 int __real_map_merge(struct map *dst, const struct map *src);
 int __wrap_map_merge(struct map *dst, const struct map *src);
+int __real_map_write_scaled(struct map *dst, const struct geometry *to, const struct map *src, const struct geometry *from);
+int __wrap_map_write_scaled(struct map *dst, const struct geometry *to, const struct map *src, const struct geometry *from);
 int __real_txn_commit(struct txn *txn, struct df_error *err);
 int __wrap_txn_commit(struct txn *txn, struct df_error *err);
 int __real_df_bitmap_unlock(struct df_disk *disk, const char *name, const uint8_t *session, struct df_error *err);
@@ -84,6 +86,7 @@ static const char *const faults[] = {
     "unlock",       /* a restarted target forgets that its child records */
     "merge",        /* the child's bits are dropped */
     "extra",        /* the merge dirties granules that nobody wrote to */
+    "tail",         /* what lies behind the source's end is not dirty on a larger target */
     "letgo",        /* the source drops its copy when the target has the bits, but is not operative */
     "fence",        /* the source's pivot does not stop writes */
     "unfence",      /* a way back leaves the source read-only */
@@ -154,6 +157,15 @@ static int merge(struct map *dst, const struct map *src)
 int __wrap_map_merge(struct map *dst, const struct map *src)
 {
     CRASHES("map_merge", merge(dst, src));
+}
+
+int __wrap_map_write_scaled(struct map *dst, const struct geometry *to, const struct map *src, const struct geometry *from)
+{
+    if (fault_is("tail")) {
+        const struct geometry same = { from->size, to->granularity };
+        return __real_map_write_scaled(dst, &same, src, from);
+    }
+    CRASHES("map_write_scaled", __real_map_write_scaled(dst, to, src, from));
 }
 
 int __wrap_txn_commit(struct txn *txn, struct df_error *err)

@@ -166,10 +166,15 @@ class Host:
 class Bitmap:
     """One that is moved, what must be in it, and what may: the marks of writes that the fence refused in the middle."""
 
-    def __init__(self, disk, size, as_disk, name, granularity):
+    def __init__(self, disk, size, as_disk, name, granularity, grown):
         self.disk, self.size, self.as_disk, self.name, self.granularity = disk, size, as_disk, name, granularity
         self.as_name = name + ("-r" if as_disk != disk else "")
         self.must = self.may = 0
+        self.larger = size + grown              # the target's disk, which must be dirty behind the source's end
+        self.tail = self.granules(size, grown) if grown else 0
+
+    def wanted(self, role):
+        return self.must | (self.tail if role == TARGET else 0)
 
     def granules(self, offset, length):
         first, last = offset // self.granularity, (offset + length - 1) // self.granularity

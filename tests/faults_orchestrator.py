@@ -18,7 +18,7 @@ class Orchestrator(World):
         geometry = self.plan["geometry"]
         try:
             self.ask(SOURCE, "prepare", session=self.session, target=self.links["control"].endpoint, bitmaps=items,
-                     chunk_size=geometry["chunk_size"], workers=0 if self.plan["flow"] == "workers" else geometry["workers"],
+                     chunk_size=geometry["chunk_size"], grow=True, workers=0 if self.plan["flow"] == "workers" else geometry["workers"],
                      **self.bandwidth())
         except Refused as refused:
             self.note(refused)
@@ -181,9 +181,10 @@ class Orchestrator(World):
         want = {"recording"} | ({"inconsistent"} if role in self.rebooted else set())
         if flags != want:
             raise Wrong(f"{b.names(role)} of the {role} is {flags}, expected {want}")
-        lacks, extra = b.must & ~bits, bits & ~(b.must | b.may)
+        wanted = b.wanted(role)
+        lacks, extra = wanted & ~bits, bits & ~(wanted | b.may)
         if lacks or extra:
-            raise Wrong(f"{b.names(role)} of the {role} lacks {count(lacks)} granules and has {count(extra)} too many of {count(b.must)}")
+            raise Wrong(f"{b.names(role)} of the {role} lacks {count(lacks)} granules and has {count(extra)} too many of {count(wanted)}")
 
     def check_abandoned(self):
         if not (self.abandoned or self.rebooted):
@@ -199,7 +200,7 @@ class Orchestrator(World):
             if there is None or "busy" in there or "readonly" not in there:
                 raise Wrong(f"abandoned: {b.disk}/{b.name} of the source is {there}, expected it to be there, free and read-only")
             flags, bits = self.bits(TARGET, b)
-            nbits = -(-b.size // b.granularity)
+            nbits = -(-b.larger // b.granularity)
             if flags is None or "busy" in flags:
                 raise Wrong(f"abandoned: {b.as_disk}/{b.as_name} of the target is {flags}")
             if "inconsistent" not in flags and bits != (1 << nbits) - 1:

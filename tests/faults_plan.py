@@ -41,7 +41,7 @@ UNREACHABLE = {}
 # Steps that are written twice: the second time what they announce is done.
 TWICE = ["source:sealed>released"]
 # Calls around which a daemon dies: call, role, how many times it comes by in a move of one disk.
-CALLS = [("journal_sync", SOURCE, 2), ("journal_sync", TARGET, 1), ("map_merge", TARGET, 1), ("still_write", SOURCE, 1),
+CALLS = [("journal_sync", SOURCE, 2), ("journal_sync", TARGET, 1), ("map_merge", TARGET, 1), ("map_write_scaled", TARGET, 1), ("still_write", SOURCE, 1),
          ("txn_commit", SOURCE, 3), ("txn_commit", TARGET, 4)]
 LINKS = "control", "data", SOURCE, TARGET
 PLAIN = "load", "section", "moved", "workers", "two"
@@ -116,6 +116,9 @@ def make_plan(seed, places):
         "chunk_size": 1 << rng.randint(5, 10), "workers": rng.randint(1, 3),
         "disks": [{"size": rng.randint(1 << 20, 1 << 26), "as": rng.choice(["", "x"]),
                    "bitmaps": [1 << rng.randint(9, 12) for _ in range(rng.choice([1, 1, 2]))]} for _ in range(rng.choice([1, 1, 1, 2]))]}
+    grows = random.Random(seed ^ 0x6120)        # of its own: seeds that found something repeat the rest
+    for disk in plan["geometry"]["disks"]:
+        disk["grown"] = grows.choice([0, 0, 0, 1, grows.randint(1, 1 << 20)])
     plan["marks"] = rng.randint(20, 200)
     plan["pause"] = rng.choice([0, 0, 0.1, 0.3, 1.0])           # until a dead daemon is started again
     plan["order"] = rng.choice(["early", "late", "free", "free"])       # target's pivot before the stream, after it, as it comes
@@ -188,8 +191,10 @@ def plan_kill(plan, place):
         plan["order"] = order_for(role, before, after, plan)
         if (role, before) == (TARGET, "filled") and plan["flow"] == "rollback":
             plan["hold"] = "sealed"
-    elif point.startswith(("map_merge", "txn_commit")):
+    elif point.startswith(("map_merge", "map_write_scaled", "txn_commit")):
         plan["geometry"]["disks"] = plan["geometry"]["disks"][:1]
+        if point.startswith("map_write_scaled"):
+            plan["geometry"]["disks"][0]["grown"] = 100000
         plan["geometry"]["disks"][0]["bitmaps"] = plan["geometry"]["disks"][0]["bitmaps"][:1]
     plan["crash"][role].append(point)
 

@@ -62,10 +62,10 @@ class World:
         for i, disk in enumerate(self.plan["geometry"]["disks"]):
             name, as_name = f"d{i}", f"{disk['as']}d{i}"
             self.hosts[SOURCE].guest.must("disk", name, disk["size"])
-            self.hosts[TARGET].guest.must("disk", as_name, disk["size"])
+            self.hosts[TARGET].guest.must("disk", as_name, disk["size"] + disk["grown"])
             for k, granularity in enumerate(disk["bitmaps"]):
                 self.hosts[SOURCE].guest.must("bitmap", name, f"b{k}", granularity)
-                self.bitmaps.append(Bitmap(name, disk["size"], as_name, f"b{k}", granularity))
+                self.bitmaps.append(Bitmap(name, disk["size"], as_name, f"b{k}", granularity, disk["grown"]))
 
     # ---- links
 
@@ -215,12 +215,13 @@ class World:
         on_target, here = self.bits(TARGET, b)
         own = on_target is not None and not self.may_exist
         usable = own and "busy" not in on_target and "inconsistent" not in on_target
-        if self.phase != TARGET and not kept and not (usable and not b.must & ~here):
+        lacks = b.wanted(TARGET) & ~here
+        if self.phase != TARGET and not kept and not (usable and not lacks):
             lost = b.must & ~there
             raise Wrong(f"nobody has {count(lost)} granules of {b.disk}/{b.name} (invariant 6): source "
                         f"{'has no bitmap' if on_source is None else on_source}, target {on_target}")
-        if usable and b.must & ~here:
-            raise Wrong(f"{b.as_disk}/{b.as_name} can be used on the target and lacks {count(b.must & ~here)} granules (invariants 1 and 2)")
+        if usable and lacks:
+            raise Wrong(f"{b.as_disk}/{b.as_name} can be used on the target and lacks {count(lacks)} granules (invariants 1 and 2)")
         if own and "recording" in on_target and TARGET not in self.rebooted and self.mark(SOURCE, b.disk, b.size)[0] != "EROFS":
             raise Wrong("the target records and a write succeeds on the source (invariant 3)")
         if self.phase == TARGET and on_source is not None:
