@@ -104,6 +104,24 @@ refuse 1 "busy" -- b bitmap export five daily "$dir/x" --format raw
 space b
 finished "$session" five
 
+# ---- for a parent of another granularity, which is filled when all is there: there is room for the bits, and not for it
+pair finer 1G daily --granularity 64K
+a bitmap mark finer 0 1G
+session=$(prepared finer/daily --workers 0 --granularity 512)
+"$dirtyferry" pivot "$session" --from "${control[a]}" >/dev/null
+full b
+truncate -s -64K "$dir/b/filler"
+a worker "$session" &
+worker=$!
+fills_not() { says a "$session" source "bitmap 'daily' of disk 'finer' cannot be filled: No space left"; }
+eventually "the target's error is told" fills_not
+expect "target" "$(state b "$session" target)/$(flags b finer daily busy frozen inconsistent)" "prepared/busy=true frozen=true inconsistent=false"
+space b
+"$dirtyferry" pivot "$session" --to "${control[b]}" >/dev/null
+wait $worker
+eventually "the source lets go" is_state a "$session" source released
+expect "the finer bitmap" "$(flags b finer daily busy inconsistent count)" "busy=false inconsistent=false count=1073741824"
+
 # ---- a restart that needs space: the daemon does not start, and nothing is given up for it
 big_disk six
 slow six/daily

@@ -4,9 +4,9 @@
  * this table asks for; the native one keeps them in shared mappings.
  *
  * One struct backend is one disk, opened by a session.  Every call may be
- * repeated; none blocks for long except `fill`, `reclaim` and `give_up`, which take time
- * in proportion to a bitmap and are called from the receiver thread, and the two
- * that sync.
+ * repeated; none blocks for long except `fill`, `reclaim` and `give_up`, which
+ * take time in proportion to a bitmap and are called from the receiver thread,
+ * and the two that sync.
  */
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H

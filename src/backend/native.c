@@ -147,8 +147,8 @@ static int native_fill(struct backend *b, const char *bitmap, const uint8_t *ses
     r = backend_check_map(b, bitmap, &parent, info.nbits, err);
     if (!r && (r = map_write_scaled(parent.map, &(struct geometry){ native_size(b), info.granularity }, bits, source)) < 0)
         error_errno(err, r, "bitmap '%s' of disk '%s' cannot be filled", bitmap, b->disk);
-    if (!r && map_is_broken(parent.map))
-        r = error_set(err, -EPROTO, "bitmap '%s' of disk '%s' cannot be filled: its file was cut, the disk is damaged", bitmap, b->disk);
+    if (!r && (map_is_broken(parent.map) || map_is_broken(bits)))
+        r = error_set(err, -EPROTO, "bitmap '%s' of disk '%s' cannot be filled: a file was cut, the disk or its session is damaged", bitmap, b->disk);
     native_put_map(b, &parent);
     return r;
 }
