@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* dirtyferry keygen: a CURVE key pair in two files.  No daemon is asked. */
-#include "base/cleanup.h"
 #include "cli/cli.h"
 #include "net/keys.h"
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What prepare and migrate have in common: the arguments and the first step. */
 #include <errno.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"

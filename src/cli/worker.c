@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* dirtyferry worker: the stream worker as a process of its own. */
-#include <errno.h>
 #include <unistd.h>
 
 #include "cli/cli.h"

@@ -143,7 +143,6 @@ static int start(struct daemon *d, struct df_error *err)
     if (r < 0)
         return r;
     engine->net = &d->net;
-    engine->guard = d->guard;
     engine->state_dir = d->state.path;
     engine->rebooted = d->state.rebooted;
     engine->descriptors_max = d->descriptors * 2 / 5;       /* a third of them is for connections (net/guard.c) */

@@ -2,7 +2,6 @@
 #include "net/peer.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "net/zap.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 

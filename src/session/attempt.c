@@ -8,7 +8,6 @@
 #include "session/source.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "base/clock.h"

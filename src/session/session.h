@@ -190,7 +190,6 @@ struct session {
 
 struct engine {
     const struct net *net;
-    struct guard *guard;
     const char *state_dir;
     int sessions_dir;                       /* STATE/sessions */
     unsigned descriptors_max;               /* that all sessions under way may take */

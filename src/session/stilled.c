@@ -7,14 +7,12 @@
  * as no attempt has reached the target; every further interruption writes it
  * anew.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "session/dump.h"
