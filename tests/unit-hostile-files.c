@@ -189,7 +189,7 @@ START_TEST(test_cut_in_flush)
 }
 END_TEST
 
-/* What is not registered is none of our business: it ends as without the guard. */
+/* What is not registered is none of our business: it ends as without fault_start(). */
 START_TEST(test_other_mapping)
 {
     char path[600];
@@ -212,8 +212,8 @@ START_TEST(test_other_mapping)
 }
 END_TEST
 
-/* Slots are used again; a mapping that is gone guards nothing. */
-START_TEST(test_many_guards)
+/* Slots are used again; of a mapping that is gone no fault is caught. */
+START_TEST(test_many_slots)
 {
     enum { MAPS = 700 };
     static struct map *maps[MAPS];
@@ -221,7 +221,7 @@ START_TEST(test_many_guards)
     int dirfd = open(unit_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < MAPS; i++) {
-            snprintf(path, sizeof path, "guarded-%u-%u", round, i);
+            snprintf(path, sizeof path, "caught-%u-%u", round, i);
             OK(map_create(dirfd, path, 100, &maps[i], &unit_err));
         }
         for (unsigned i = round; i < MAPS; i += 7) {
@@ -370,7 +370,7 @@ static void add_cases(Suite *suite)
     tcase_add_loop_test(tc, test_cut_map_of_session, 0, 6);
     tcase_add_loop_test(tc, test_cut_in_flush, 0, 3);
     tcase_add_test(tc, test_other_mapping);
-    tcase_add_test(tc, test_many_guards);
+    tcase_add_test(tc, test_many_slots);
     tc = unit_case(suite, "exchanged");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, test_swap_map, 0, SWAPS);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * A process that scribbles on all the files while another one, guarded as the
+ * A process that scribbles on all the files while another one, protected as the
  * daemon is, does all that can be done with a disk, at random.  Nothing is known
  * of the results but what the header promises of any: no crash, no hang, codes
  * that are errnos, numbers that are in range.

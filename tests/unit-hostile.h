@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * What the tests of hostile writers share: the disk "vda" as a process sees it
- * that has the guard on, as the daemon has, and the same file as somebody sees
+ * that catches faults, as the daemon does, and the same file as somebody sees
  * it who writes to it past the library.
  */
 #ifndef TESTS_UNIT_HOSTILE_H

@@ -193,8 +193,8 @@ static int attach(struct df_disk *disk, struct df_error *err)
         disk->shared = NULL;
         return error_errno(err, -errno, "cannot map disk '%s'", disk->name);
     }
-    if (fault_add(disk->shared, sizeof *disk->shared, &disk->broken, &disk->guard) < 0)
-        return error_errno(err, -ENOMEM, "cannot guard the mapping of disk '%s'", disk->name);
+    if (fault_add(disk->shared, sizeof *disk->shared, &disk->broken, &disk->fault) < 0)
+        return error_errno(err, -ENOMEM, "cannot catch faults of the mapping of disk '%s'", disk->name);
     disk->size = *(const volatile uint64_t *)&disk->shared->size;
     if (memcmp(disk->shared->magic, disk_magic, sizeof disk_magic) || disk->size < 1 || disk->size > DF_DISK_SIZE_MAX)
         return error_set(err, -EPROTO, "the file of disk '%s' does not begin like one: it is damaged or of another version, remove the disk and add it anew", disk->name);
@@ -276,7 +276,7 @@ void df_disk_close(struct df_disk **diskp)
     struct df_disk *disk = steal(diskp);
     if (!disk)
         return;
-    fault_drop(&disk->guard);
+    fault_drop(&disk->fault);
     if (disk->shared)
         munmap(disk->shared, sizeof *disk->shared);
     if (disk->fd >= 0)

@@ -122,7 +122,7 @@ struct df_disk {
     int dirfd, fd;
     uint64_t size;                          /* own copy: the shared one is not trusted */
     struct disk_shared *shared;
-    struct fault_slot *guard;
+    struct fault_slot *fault;
     _Atomic bool broken;                    /* the file was cut: `shared` is zeroes that nobody shares */
     bool group;                             /* its files are for a group of writers, see disk_share_all() */
     pthread_mutex_t mutex;                  /* guards what is below, and transactions */

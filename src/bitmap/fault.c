@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The registry of guarded mappings, and the handler that looks into it.
+ * The registry of mappings whose faults are caught, and the handler that looks into it.
  *
  * The handler may interrupt any thread anywhere, so it takes no lock, allocates
  * nothing and looks at nothing but slots, which are never freed.  A slot is
@@ -89,7 +89,7 @@ int fault_start(struct df_error *err)
     struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_RESTART };
     sigemptyset(&action.sa_mask);
     if (sigaction(SIGBUS, &action, &before) < 0)
-        return error_errno(err, -errno, "cannot guard the shared mappings against files that are cut");
+        return error_errno(err, -errno, "cannot catch faults of shared mappings whose files are cut");
     atomic_store_explicit(&on, true, memory_order_release);
     return 0;
 }

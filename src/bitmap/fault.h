@@ -28,7 +28,7 @@ bool fault_is_on(void);
 
 /*
  * From now on a fault in [base, base + length) sets *broken.  *slot stays NULL
- * while the guard is off.  -ENOMEM.  Drop it before the mapping goes.
+ * before fault_start().  -ENOMEM.  Drop it before the mapping goes.
  */
 int fault_add(void *base, size_t length, _Atomic bool *broken, struct fault_slot **slot);
 void fault_drop(struct fault_slot **slot);

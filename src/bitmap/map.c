@@ -57,8 +57,8 @@ static int map_attach(int *fd, uint64_t nbits, const char *file, struct map **ou
     map->leaf = (_Atomic uint64_t *)(base + MAP_HEADER_BYTES + summary_bytes(map));
     bool shared = *fd >= 0;
     map->fd = steal_fd(fd);
-    if (shared && fault_add(base, map->mapped_bytes, &map->broken, &map->guard) < 0)
-        return error_errno(err, -ENOMEM, "cannot guard the mapping of '%s'", file);
+    if (shared && fault_add(base, map->mapped_bytes, &map->broken, &map->fault) < 0)
+        return error_errno(err, -ENOMEM, "cannot catch faults of the mapping of '%s'", file);
     *out = steal(&map);
     return 0;
 }
@@ -152,7 +152,7 @@ void map_close(struct map **mapp)
     struct map *map = steal(mapp);
     if (!map)
         return;
-    fault_drop(&map->guard);
+    fault_drop(&map->fault);
     if (map->broken)        /* others must know, also when the file has its old length again */
         files_pwrite(map->fd, &(uint32_t){ 1 }, sizeof(uint32_t), offsetof(struct map_header, damaged));
     if (map->header)

@@ -59,7 +59,7 @@ struct map {
     uint64_t last_mask;         /* the bits of the last word that are below nbits */
     size_t mapped_bytes;
     int fd;                     /* of the file, -1 for anonymous memory */
-    struct fault_slot *guard;
+    struct fault_slot *fault;
     _Atomic bool broken;        /* the file was cut, zeroes are mapped in its place */
 };
 

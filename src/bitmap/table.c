@@ -42,7 +42,7 @@ static struct flock table_lock(short type)
     return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };
 }
 
-/* The guard is on: somebody who keeps the lock must not keep us too. */
+/* Faults are caught, so others are not trusted: somebody who keeps the lock must not keep us too. */
 static int lock_patiently(struct df_disk *disk)
 {
     struct flock lock = table_lock(F_WRLCK);
