@@ -30,12 +30,10 @@ void quota_set_limit(uint64_t nbytes)
 
 /* ------------------------------------------------------------------ wanted */
 
-/* The length of a map file (bitmap/map.h). */
+/* Nobody has more bits: whoever asks for them is refused elsewhere. */
 static uint64_t map_bytes(uint64_t nbits)
 {
-    uint64_t nblocks = map_round_up(nbits < DF_BITMAP_BITS_MAX ? nbits : DF_BITMAP_BITS_MAX, MAP_BLOCK_BITS);
-    uint64_t summary = map_round_up(map_round_up(nblocks, 64) * 8, MAP_BLOCK_BYTES) * MAP_BLOCK_BYTES;
-    return MAP_HEADER_BYTES + summary + nblocks * MAP_BLOCK_BYTES;
+    return map_file_bytes(nbits < DF_BITMAP_BITS_MAX ? nbits : DF_BITMAP_BITS_MAX);
 }
 
 static uint64_t bits(uint64_t disk_size, uint64_t granularity)

@@ -26,14 +26,14 @@
 
 static const char map_magic[8] = { 'd', 'f', 'm', 'a', 'p', 0, 0, 1 };
 
-static uint64_t summary_bytes(const struct map *map)
+static uint64_t summary_bytes(uint64_t nbits)
 {
-    return map_round_up(map_round_up(map->nblocks, 64) * 8, MAP_BLOCK_BYTES) * MAP_BLOCK_BYTES;
+    return map_round_up(map_round_up(map_round_up(nbits, MAP_BLOCK_BITS), 64) * 8, MAP_BLOCK_BYTES) * MAP_BLOCK_BYTES;
 }
 
-static uint64_t file_bytes(const struct map *map)
+uint64_t map_file_bytes(uint64_t nbits)
 {
-    return MAP_HEADER_BYTES + summary_bytes(map) + map->nblocks * MAP_BLOCK_BYTES;
+    return MAP_HEADER_BYTES + summary_bytes(nbits) + map_round_up(nbits, MAP_BLOCK_BITS) * MAP_BLOCK_BYTES;
 }
 
 /* *fd < 0: anonymous memory; else the map owns the descriptor from now on. */
@@ -47,14 +47,14 @@ static int map_attach(int *fd, uint64_t nbits, const char *file, struct map **ou
     map->nwords = map_round_up(nbits, 64);
     map->nblocks = map_round_up(map->nwords, MAP_BLOCK_WORDS);
     map->last_mask = ~UINT64_C(0) >> (63 - (nbits - 1) % 64);
-    map->mapped_bytes = file_bytes(map);
+    map->mapped_bytes = map_file_bytes(nbits);
     int flags = *fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
     char *base = mmap(NULL, map->mapped_bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, *fd, 0);
     if (base == MAP_FAILED)
         return error_errno(err, -errno, "cannot map %zu bytes of '%s'", map->mapped_bytes, file);
     map->header = (struct map_header *)base;
     map->summary = (_Atomic uint64_t *)(base + MAP_HEADER_BYTES);
-    map->leaf = (_Atomic uint64_t *)(base + MAP_HEADER_BYTES + summary_bytes(map));
+    map->leaf = (_Atomic uint64_t *)(base + MAP_HEADER_BYTES + summary_bytes(nbits));
     bool shared = *fd >= 0;
     map->fd = steal_fd(fd);
     if (shared && fault_add(base, map->mapped_bytes, &map->broken, &map->fault) < 0)
@@ -86,13 +86,12 @@ int map_create(int dirfd, const char *file, uint64_t nbits, struct map **out, st
     CLEANUP(cleanup_fd) int fd = openat(dirfd, file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_errno(err, -errno, "cannot create the map '%s'", file);
-    struct map probe = { .nblocks = map_round_up(map_round_up(nbits, 64), MAP_BLOCK_WORDS) };
-    r = ftruncate(fd, (off_t)file_bytes(&probe)) < 0 ? -errno : 0;
+    r = ftruncate(fd, (off_t)map_file_bytes(nbits)) < 0 ? -errno : 0;
     /* EOPNOTSUPP: such a file system cannot promise space; a full one is then a SIGBUS. */
-    if (!r && fallocate(fd, 0, 0, (off_t)(MAP_HEADER_BYTES + summary_bytes(&probe))) < 0 && errno != EOPNOTSUPP)
+    if (!r && fallocate(fd, 0, 0, (off_t)(MAP_HEADER_BYTES + summary_bytes(nbits))) < 0 && errno != EOPNOTSUPP)
         r = -errno;
     if (r < 0)
-        error_errno(err, r, "cannot make the map '%s' %" PRIu64 " bytes long", file, file_bytes(&probe));
+        error_errno(err, r, "cannot make the map '%s' %" PRIu64 " bytes long", file, map_file_bytes(nbits));
     else
         r = map_attach(&fd, nbits, file, out, err);
     if (r < 0) {
@@ -134,9 +133,8 @@ int map_open(int dirfd, const char *file, uint64_t nbits, struct map **out, stru
     r = check_nbits(nbits, err);
     if (r < 0)
         return r;
-    struct map probe = { .nblocks = map_round_up(map_round_up(nbits, 64), MAP_BLOCK_WORDS) };
-    if ((uint64_t)st.st_size != file_bytes(&probe))
-        return error_set(err, -EPROTO, "the map '%s' is not a file of %" PRIu64 " bytes: it is damaged", file, file_bytes(&probe));
+    if ((uint64_t)st.st_size != map_file_bytes(nbits))
+        return error_set(err, -EPROTO, "the map '%s' is not a file of %" PRIu64 " bytes: it is damaged", file, map_file_bytes(nbits));
     CLEANUP(map_close) struct map *map = NULL;
     r = map_attach(&fd, nbits, file, &map, err);
     if (r < 0)

@@ -71,6 +71,9 @@ int map_open(int dirfd, const char *file, uint64_t nbits, struct map **map, stru
 int map_create_anonymous(uint64_t nbits, struct map **map, struct df_error *err);
 void map_close(struct map **map);
 
+/* The length of a map's file: what it takes when every bit is set. */
+uint64_t map_file_bytes(uint64_t nbits);
+
 /* To be asked after reading: what was read is worth nothing then (fault.h). */
 static inline bool map_is_broken(const struct map *map)
 {
