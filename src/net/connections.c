@@ -175,6 +175,8 @@ static struct connection *oldest_silent(struct connections *c, unsigned *n)
 /* Who says nothing goes first; only where all have spoken, the newest. */
 static void make_room(struct connections *c, struct connection *newest)
 {
+    if (c->nopen <= c->max_silent)
+        return;         /* max is more */
     unsigned n;
     struct connection *silent = oldest_silent(c, &n);
     bool full = c->nopen > c->max;
