@@ -221,6 +221,14 @@ int net_check_endpoint(const char *endpoint, const char *what, struct df_error *
     return ok ? 0 : error_set(err, -EINVAL, "%s '%.255s' is not one: write tcp://HOST:PORT (0 to 65535) or ipc://PATH (under 108 bytes)", what, endpoint);
 }
 
+int net_check_address(const struct net_address *address, const char *what, struct df_error *err)
+{
+    int r = net_check_endpoint(address->endpoint, what, err);
+    if (!r && address->key[0] && !key_is_valid(address->key))
+        r = error_set(err, -EINVAL, "%s_key is not a public key: 40 characters of Z85", what);
+    return r;
+}
+
 bool net_is_local(const char *endpoint)
 {
     /* Names are not looked up: what they mean may change. */

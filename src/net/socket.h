@@ -88,6 +88,8 @@ int net_queue_length(uint32_t message_bytes);
 
 /* tcp://host:port or ipc://path, as users and peers may name it; `what` names the value in the error. */
 int net_check_endpoint(const char *endpoint, const char *what, struct df_error *err);
+/* The same, and the key, if there is one. */
+int net_check_address(const struct net_address *address, const char *what, struct df_error *err);
 
 /* Where to connect for `endpoint`: a wildcard host is replaced by the host of `reached`, by which its owner was reached. */
 void net_resolve(const char *endpoint, const char *reached, char resolved[256]);

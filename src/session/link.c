@@ -262,15 +262,15 @@ static int move_target(struct session *s, const node *root, struct df_error *err
 {
     const char *target = node_text(root, "target"), *key = node_text(root, "target_key");
     struct net_address address = s->peer_address;
-    int r = target ? net_check_endpoint(target, "target", err) : 0;
-    if (!r && key && !key_is_valid(key))
-        r = error_set(err, -EINVAL, "target_key is not a public key: 40 characters of Z85");
-    if (r < 0 || (!target && !key))
-        return r;
+    if (!target && !key)
+        return 0;
     if (target)
         snprintf(address.endpoint, sizeof address.endpoint, "%s", target);
     if (key)
         snprintf(address.key, sizeof address.key, "%s", key);
+    int r = net_check_address(&address, "target", err);
+    if (r < 0)
+        return r;
     s->peer_address = address;
     session_save(s);
     return 0;

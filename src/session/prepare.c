@@ -177,9 +177,7 @@ static void send_offer(struct session *s)
 static int read_prepare(struct session *s, const node *root, struct df_error *err)
 {
     uint64_t chunk = node_u64(root, "chunk_size", WIRE_CHUNK_BYTES), workers = node_u64(root, "workers", DEFAULT_WORKERS);
-    int r = net_check_endpoint(s->peer_address.endpoint, "target", err);
-    if (!r && s->peer_address.key[0] && !key_is_valid(s->peer_address.key))
-        r = error_set(err, -EINVAL, "target_key is not a public key: 40 characters of Z85");
+    int r = net_check_address(&s->peer_address, "target", err);
     if (!r && workers > WIRE_WORKERS)
         r = error_set(err, -EINVAL, "%" PRIu64 " workers are too many: 0 to %u are possible", workers, WIRE_WORKERS);
     if (!r)
