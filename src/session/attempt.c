@@ -65,7 +65,6 @@ static void stream_again(struct session *s, const struct message *reply)
 /* The target's word decides what becomes of a source that has pivoted. */
 static void take_answer(struct session *s, const struct message *reply)
 {
-    struct df_error err;
     enum session_state state = state_find(ROLE_TARGET, node_text(reply->root, "state"));
     if (state == TARGET_OPERATIVE && s->state == SOURCE_INTERRUPTED) {
         source_reply_held_resume(s);
@@ -73,9 +72,7 @@ static void take_answer(struct session *s, const struct message *reply)
     } else if (state == TARGET_ABANDONED || state == TARGET_ABANDONING) {
         source_abandoned(s);
     } else if (state == TARGET_CANCELLED || !state) {
-        error_set(&err, -ECANCELED, "the target at '%s' has given session %s up and never recorded: roll it back", s->peer_address.endpoint, s->text);
-        source_retry_later(s, &err);
-        source_fail_held_resume(s, &err);
+        source_given_up(s);
     } else if (s->damaged) {
         source_retry_later(s, NULL);
     } else {

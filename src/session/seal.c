@@ -183,8 +183,7 @@ static void wait_answered(void *opaque, uint64_t tag, int r, const struct messag
     } else if (r < 0) {
         source_retry_later(s, err);
     } else if (state == TARGET_CANCELLED) {
-        error_set(&lost, -ECANCELED, "the target at '%s' has given session %s up and never recorded: roll it back", s->peer_address.endpoint, s->text);
-        source_retry_later(s, &lost);
+        source_given_up(s);
     } else if (state == TARGET_PREPARED || state == TARGET_RECEIVING) {
         error_set(&lost, -ESTALE, "the target at '%s' does not know any more that it has every bit", s->peer_address.endpoint);
         link_interrupt(s, &lost);

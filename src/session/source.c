@@ -186,6 +186,15 @@ void source_rollback(struct session *s, struct request *request)
     source_send_cancel(s, force ? force_answered : rollback_answered);
 }
 
+/* The target was cancelled behind this side's back: who drives the move decides. */
+void source_given_up(struct session *s)
+{
+    struct df_error err;
+    error_set(&err, -ECANCELED, "the target at '%s' has given session %s up and never recorded: roll it back", s->peer_address.endpoint, s->text);
+    source_retry_later(s, &err);
+    source_fail_held_resume(s, &err);
+}
+
 /* The target has given the source's bits up.  They stay here for whoever wants them; the disk is elsewhere. */
 void source_abandoned(struct session *s)
 {

@@ -30,6 +30,7 @@ void source_reply_held_resume(struct session *session);
 bool source_is_held(struct session *session, struct request **request);
 void source_send_cancel(struct session *session, peer_answer *answer);
 void source_abandoned(struct session *session);
+void source_given_up(struct session *session);
 
 /* prepare.c */
 int source_open(struct session *session, struct session_bitmap *bitmap, bool take, struct df_error *err);
