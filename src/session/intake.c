@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/quota.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "session/target.h"
@@ -131,9 +132,10 @@ static int set_chunking(const struct session *s, struct session_bitmap *b, struc
     return chunking_check(&b->chunking, err);
 }
 
-int target_add(struct session *s, struct session_bitmap *b, uint64_t granularity, unsigned flags, struct df_error *err)
+static int add(struct session *s, struct session_bitmap *b, struct df_error *err)
 {
-    int r = b->backend->ops->add_frozen(b->backend, b->bitmap, granularity, flags, s->uuid, err);
+    unsigned flags = (b->info.enabled ? 0 : DF_BITMAP_DISABLED) | (b->info.persistent ? DF_BITMAP_PERSISTENT : 0);
+    int r = b->backend->ops->add_frozen(b->backend, b->bitmap, b->info.granularity, flags, s->uuid, err);
     b->created = r == 0;
     if (!r)
         r = b->backend->ops->info(b->backend, b->bitmap, &b->info, err);
@@ -143,6 +145,23 @@ int target_add(struct session *s, struct session_bitmap *b, uint64_t granularity
     b->staged = b->backend->ops->fill && !geometry_is_same(&own, &b->geometry);
     r = set_chunking(s, b, err);
     return r < 0 ? r : open_intake(s, b, true, err);
+}
+
+int target_add(struct session *s, const char *what, struct df_error *err)
+{
+    uint64_t nbytes = 0;
+    for (unsigned i = 0; i < s->nbitmaps; i++) {
+        const struct session_bitmap *b = &s->bitmaps[i];
+        const struct geometry own = own_geometry(b);
+        nbytes += quota_intake_bytes(&own, &b->geometry, s->chunk_bytes);
+    }
+    int r = quota_enter(s->engine->state_dir, what, nbytes, err);
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; !r && i < s->nbitmaps; i++)
+        r = add(s, &s->bitmaps[i], err);
+    quota_leave();
+    return r;
 }
 
 int target_open(struct session *s, bool fresh, struct df_error *err)

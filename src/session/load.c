@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/quota.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -43,9 +42,8 @@ static int check_session(const struct session *s, const struct dump_header *h, s
     return 0;
 }
 
-static int add_bitmap(struct session *s, struct session_bitmap *b, const struct dump_bitmap *d, struct df_error *err)
+static int open_bitmap(struct session *s, struct session_bitmap *b, const struct dump_bitmap *d, struct df_error *err)
 {
-    unsigned flags = (d->enabled ? 0 : DF_BITMAP_DISABLED) | (d->persistent ? DF_BITMAP_PERSISTENT : 0);
     memcpy(b->disk, d->disk, sizeof b->disk);
     memcpy(b->bitmap, d->name, sizeof b->bitmap);
     b->geometry = (struct geometry){ d->size, d->granularity };
@@ -55,23 +53,18 @@ static int add_bitmap(struct session *s, struct session_bitmap *b, const struct 
     uint64_t own = b->backend->ops->size(b->backend);
     if (own != d->size)
         return error_set(err, -EINVAL, "disk '%s' has %" PRIu64 " bytes and the dump is of one with %" PRIu64 ": the sizes must be equal", b->disk, own, d->size);
-    return target_add(s, b, d->granularity, flags, err);
+    b->info.granularity = d->granularity;
+    b->info.enabled = d->enabled;
+    b->info.persistent = d->persistent;
+    return 0;
 }
 
 static int add_bitmaps(struct session *s, const struct dump_header *h, struct df_error *err)
 {
-    uint64_t nbytes = 0;
-    for (unsigned i = 0; i < s->nbitmaps; i++) {
-        const struct geometry own = { h->bitmaps[i].size, h->bitmaps[i].granularity };
-        nbytes += quota_intake_bytes(&own, &own, s->chunk_bytes);
-    }
-    int r = quota_enter(s->engine->state_dir, "the dump", nbytes, err);
-    if (r < 0)
-        return r;
+    int r = 0;
     for (unsigned i = 0; !r && i < s->nbitmaps; i++)
-        r = add_bitmap(s, &s->bitmaps[i], &h->bitmaps[i], err);
-    quota_leave();
-    return r;
+        r = open_bitmap(s, &s->bitmaps[i], &h->bitmaps[i], err);
+    return r < 0 ? r : target_add(s, "the dump", err);
 }
 
 /* A session for a bitmap that comes alone. */

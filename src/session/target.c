@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "backend/quota.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -42,41 +41,26 @@ static uint64_t wanted_granularity(const node *item)
     return node_u64(item, "as_granularity", node_u64(item, "granularity", 0));
 }
 
-static int open_disk(struct session *s, struct session_bitmap *b, const node *item, bool grow, struct df_error *err)
+static int accept_bitmap(struct session *s, struct session_bitmap *b, const node *item, bool grow, struct df_error *err)
 {
     snprintf(b->disk, sizeof b->disk, "%s", node_text(item, "disk"));
     snprintf(b->bitmap, sizeof b->bitmap, "%s", node_text(item, "bitmap"));
     b->geometry = (struct geometry){ node_u64(item, "size", 0), node_u64(item, "granularity", 0) };
+    b->info.granularity = wanted_granularity(item);
+    b->info.enabled = node_bool(item, "enabled");
+    b->info.persistent = node_bool(item, "persistent");
     int r = granularity_check(b->geometry.granularity, err);
     if (!r)
         r = backend_open(s->engine->state_dir, b->disk, &b->backend, err);
     return r < 0 ? r : check_size(b, grow, err);
 }
 
-static int accept_bitmap(struct session *s, struct session_bitmap *b, const node *item, struct df_error *err)
-{
-    unsigned flags = (node_bool(item, "enabled") ? 0 : DF_BITMAP_DISABLED) | (node_bool(item, "persistent") ? DF_BITMAP_PERSISTENT : 0);
-    return target_add(s, b, wanted_granularity(item), flags, err);
-}
-
 static int accept_bitmaps(struct session *s, const node *items, bool grow, struct df_error *err)
 {
-    uint64_t nbytes = 0;
     int r = 0;
-    for (unsigned i = 0; !r && i < s->nbitmaps; i++) {
-        struct session_bitmap *b = &s->bitmaps[i];
-        r = open_disk(s, b, &items[i], grow, err);
-        if (!r)
-            nbytes += quota_intake_bytes(&(struct geometry){ b->backend->ops->size(b->backend), wanted_granularity(&items[i]) }, &b->geometry, s->chunk_bytes);
-    }
-    if (!r)
-        r = quota_enter(s->engine->state_dir, "the session", nbytes, err);
-    if (r < 0)
-        return r;
     for (unsigned i = 0; !r && i < s->nbitmaps; i++)
-        r = accept_bitmap(s, &s->bitmaps[i], &items[i], err);
-    quota_leave();
-    return r;
+        r = accept_bitmap(s, &s->bitmaps[i], &items[i], grow, err);
+    return r < 0 ? r : target_add(s, "the session", err);
 }
 
 /* Only what this side made: when a bitmap is moved onto itself, the one that is there is the source's. */

@@ -38,8 +38,12 @@ void target_begin(struct session *session);
 void target_record(struct session *session);
 void target_discard(struct session *session);
 
-/* intake.c: `created` is set as soon as there is something to discard */
-int target_add(struct session *session, struct session_bitmap *bitmap, uint64_t granularity, unsigned flags, struct df_error *err);
+/*
+ * intake.c: all bitmaps of a session whose disks are open, as their `info` has
+ * them; `what` is named if there is no room.  `created` is set as soon as there
+ * is something to discard.
+ */
+int target_add(struct session *session, const char *what, struct df_error *err);
 /* After a restart.  fresh: what was received before does not count. */
 int target_open(struct session *session, bool fresh, struct df_error *err);
 
