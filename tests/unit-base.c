@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The base: sizes as text, UUIDs, names of error codes, error sentences. */
+/* The base: sizes as text, UUIDs, names of error codes, error sentences, paths. */
 #include "unit.h"
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/size.h"
 #include "base/uuid.h"
 
@@ -210,6 +211,44 @@ START_TEST(test_error_long)
 }
 END_TEST
 
+/* ------------------------------------------------------------------- paths */
+
+static const struct {
+    const char *path, *directory, *name;    /* no name: refused */
+} paths[] = {
+    { "a", ".", "a" },
+    { "a/b", "a", "b" },
+    { "../a/b.c", "../a", "b.c" },
+    { "/a", "/", "a" },
+    { "//a", "/", "a" },
+    { "/a/b", "/a", "b" },
+    { "a//b", "a/", "b" },
+    { "...", ".", "..." },
+    { "", NULL, NULL },
+    { "/", NULL, NULL },
+    { "a/", NULL, NULL },
+    { ".", NULL, NULL },
+    { "a/..", NULL, NULL },
+};
+
+/* In all the room that is needed, and in a byte less. */
+START_TEST(test_files_split)
+{
+    char directory[10];
+    const char *name;
+    size_t room = paths[_i].name ? strlen(paths[_i].directory) + 1 : sizeof directory;
+    int r = files_split(paths[_i].path, directory, room, &name);
+    if (!paths[_i].name) {
+        ck_assert_int_eq(r, -EINVAL);
+        return;
+    }
+    ck_assert_int_eq(r, 0);
+    ck_assert_str_eq(directory, paths[_i].directory);
+    ck_assert_str_eq(name, paths[_i].name);
+    ck_assert_int_eq(files_split(paths[_i].path, directory, room - 1, &name), -ENAMETOOLONG);
+}
+END_TEST
+
 static void add_cases(Suite *suite)
 {
     TCase *tc = unit_case(suite, "size");
@@ -226,6 +265,8 @@ static void add_cases(Suite *suite)
     tcase_add_test(tc, test_error_names);
     tcase_add_test(tc, test_error_set);
     tcase_add_test(tc, test_error_long);
+    tc = unit_case(suite, "paths");
+    tcase_add_loop_test(tc, test_files_split, 0, sizeof paths / sizeof *paths);
 }
 
 UNIT_MAIN("base", add_cases)

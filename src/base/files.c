@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,6 +38,20 @@ int files_sync(int fd)
 int files_sync_directory(int fd)
 {
     return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
+}
+
+int files_split(const char *path, char *directory, size_t room, const char **name)
+{
+    const char *slash = strrchr(path, '/');
+    size_t n = slash > path ? (size_t)(slash - path) : 1;       /* "/", or "." */
+    *name = slash ? slash + 1 : path;
+    if (!**name || !strcmp(*name, ".") || !strcmp(*name, ".."))
+        return -EINVAL;
+    if (n >= room)
+        return -ENAMETOOLONG;
+    memcpy(directory, slash ? path : ".", n);
+    directory[n] = 0;
+    return 0;
 }
 
 #define PATH_ROOM (PATH_MAX + NAME_MAX + 2)

@@ -27,6 +27,12 @@ int files_pwrite(int fd, const void *bytes, size_t nbytes, off_t offset);
 int files_sync(int fd);
 int files_sync_directory(int fd);
 
+/*
+ * The name at the end of a path, and the directory that it is in, to be opened.
+ * -EINVAL: there is no name of a file; -ENAMETOOLONG: `directory` has no room.
+ */
+int files_split(const char *path, char *directory, size_t room, const char **name);
+
 /* A private file (0600) in an open directory, which the error calls `place`. */
 int files_open(int dirfd, const char *place, const char *name, int flags, int *fd, struct df_error *err);
 /* The private directory `name` in `parent`, made (0700) if it is not there; bits that `mode` has not are taken away. */

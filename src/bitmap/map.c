@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -108,9 +107,10 @@ static int directory_owner(int dirfd, const char *file, uid_t *owner)
 {
     char directory[PATH_MAX];
     struct stat st;
-    const char *slash = strrchr(file, '/');
-    if (snprintf(directory, sizeof directory, "%.*s/.", slash ? (int)(slash - file) : 1, slash ? file : ".") >= (int)sizeof directory)
-        return -ENAMETOOLONG;
+    const char *name;
+    int r = files_split(file, directory, sizeof directory, &name);
+    if (r < 0)
+        return r;
     if (fstatat(dirfd, directory, &st, 0) < 0)
         return -errno;
     *owner = st.st_uid;

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/files.h"
 #include "cli/cli.h"
 
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
@@ -61,9 +62,10 @@ int output_open(struct cli *cli, struct output *o, const char *name, mode_t mode
 static int sync_directory(const char *name)
 {
     char directory[sizeof ((struct output *)0)->temporary];
-    const char *slash = strrchr(name, '/');
-    size_t n = slash ? (size_t)(slash - name) + 1 : 0;
-    snprintf(directory, sizeof directory, "%.*s", slash ? (int)n : 1, slash ? name : ".");
+    const char *base;
+    int r = files_split(name, directory, sizeof directory, &base);
+    if (r < 0)
+        return r;
     CLEANUP(cleanup_fd) int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }

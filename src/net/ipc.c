@@ -28,19 +28,18 @@
 
 /* Directory, name in it, and the lock's name. */
 struct place {
-    char directory[PATH_BYTES + 2], name[PATH_BYTES], lock[PATH_BYTES + 5];
+    char directory[PATH_BYTES], name[PATH_BYTES], lock[PATH_BYTES + 5];
 };
 
 static int split(const char *path, struct place *place, struct df_error *err)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const char *name;
     if (path[0] == '@')
         return error_set(err, -EPERM, "cannot listen on 'ipc://%.255s': an abstract socket has no permissions, every user could connect: give a path", path);
     if (strlen(path) >= PATH_BYTES)
         return error_set(err, -EINVAL, "cannot listen on 'ipc://%.255s': the path has %zu bytes, %zu are possible", path, strlen(path), PATH_BYTES - 1);
-    if (!*name || !strcmp(name, ".") || !strcmp(name, "..") || !strcmp(path, "*"))
+    if (!strcmp(path, "*") || files_split(path, place->directory, sizeof place->directory, &name) < 0)
         return error_set(err, -EINVAL, "cannot listen on 'ipc://%s': that is not the path of a socket", path);
-    snprintf(place->directory, sizeof place->directory, "%.*s", slash > path ? (int)(slash - path) : 1, slash ? path : ".");
     snprintf(place->name, sizeof place->name, "%s", name);
     snprintf(place->lock, sizeof place->lock, "%s.lock", name);
     return 0;

@@ -126,22 +126,19 @@ static int open_folder(const char *file, int how, const char **name, int *out, s
 {
     char path[PATH_MAX];
     struct stat st;
-    const char *slash = strrchr(file, '/');
-    const char *base = slash ? slash + 1 : file;
-    if (!*base || !strcmp(base, ".") || !strcmp(base, ".."))
-        return error_set(err, -EINVAL, "'%s' is not the name of a key file", file);
-    int n = snprintf(path, sizeof path, "%.*s", slash ? (int)(slash - file) + 1 : 1, slash ? file : ".");
-    if ((size_t)n >= sizeof path)
-        return error_errno(err, -ENAMETOOLONG, "cannot open the directory of key file '%.200s...'", file);
+    int r = files_split(file, path, sizeof path, name);
+    if (r == -EINVAL)
+        return error_set(err, r, "'%s' is not the name of a key file", file);
+    if (r < 0)
+        return error_errno(err, r, "cannot open the directory of key file '%.200s...'", file);
     CLEANUP(cleanup_fd) int fd = open(path, how | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return error_errno(err, -errno, "cannot open the directory of key file '%s'", file);
-    int r = check_owner(&st, "the directory of key file", file, err);
+    r = check_owner(&st, "the directory of key file", file, err);
     if (r < 0)
         return r;
     if ((st.st_mode & (S_IWGRP | S_IWOTH)) && !(st.st_mode & S_ISVTX))
         return error_set(err, -EPERM, "the directory of key file '%s' has mode %04o, so others could replace the file: chmod go-w", file, (unsigned)st.st_mode & 07777);
-    *name = base;
     *out = steal_fd(&fd);
     return 0;
 }
