@@ -407,7 +407,7 @@ START_TEST(contents_that_do_not_fit)
     put_bytes(path, bytes, sizeof bytes, 0600);
     refused_secret(-EFBIG, path, "too long: 65536 bytes");
     refused_certificate(-EFBIG, path, "too long: 65536 bytes");
-    bytes[0] = 0;
+    memcpy(bytes, "\0\n", 2);       /* not a line that is too long as well */
     put_bytes(path, bytes, 4096, 0600);
     refused_secret(-EINVAL, path, "control character");
     refused_certificate(-EINVAL, path, "control character");
