@@ -178,11 +178,16 @@ int files_list(int dirfd, int (*each)(void *opaque, const char *name), void *opa
     return r;
 }
 
+bool files_is_trusted(const struct stat *st)
+{
+    return st->st_uid == 0 || st->st_uid == geteuid();
+}
+
 const char *files_distrust(const struct stat *st, mode_t type, uid_t owner)
 {
     if ((st->st_mode & S_IFMT) != type)
         return type == S_IFDIR ? "is not a directory" : "is not a regular file";
-    if (st->st_uid != geteuid() && st->st_uid != 0 && st->st_uid != owner)
+    if (!files_is_trusted(st) && st->st_uid != owner)
         return "belongs to another user";
     if (st->st_mode & S_IWOTH)
         return "can be written by every user";

@@ -11,6 +11,7 @@
 #ifndef BASE_FILES_H
 #define BASE_FILES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -41,6 +42,9 @@ int files_open_directory(const char *parent, const char *name, mode_t mode, int 
 int files_check_directory(int fd, const char *path, struct df_error *err);
 /* Take away the bits of its mode that `mode` has not. */
 int files_limit_mode(int fd, const char *path, mode_t mode, struct df_error *err);
+
+/* Is it root's or this user's? */
+bool files_is_trusted(const struct stat *st);
 
 /* What has that name: 1 a regular file of this user, 0 nothing, -EPROTO anything else, or an errno. */
 int files_look(int dirfd, const char *name);

@@ -38,15 +38,6 @@ struct allow {
 
 /* ------------------------------------------------------------- reading */
 
-static int check_directory(const char *dir, const struct stat *st, struct df_error *err)
-{
-    if (st->st_uid != 0 && st->st_uid != geteuid())
-        return error_set(err, -EPERM, "allow directory '%s' belongs to user %u: give it to root, or to the user who runs this", dir, (unsigned)st->st_uid);
-    if (st->st_mode & (S_IWGRP | S_IWOTH))
-        return error_set(err, -EPERM, "allow directory '%s' has mode %04o, so others could let themselves in: chmod go-w", dir, (unsigned)st->st_mode & 07777);
-    return 0;
-}
-
 /* All or nothing: the two are empty after a failure. */
 static int read_directory(const struct allow *allow, struct allow_list *list, struct allow_texts *refusals, struct df_error *err)
 {
@@ -56,7 +47,7 @@ static int read_directory(const struct allow *allow, struct allow_list *list, st
         return error_errno(err, -errno, "cannot open allow directory '%s'", allow->dir);
     if (st.st_dev != allow->watched.st_dev || st.st_ino != allow->watched.st_ino)
         return error_set(err, -ESTALE, "allow directory '%s' was replaced while it was read", allow->dir);
-    int r = check_directory(allow->dir, &st, err);
+    int r = keys_check_access(&st, S_IWGRP | S_IWOTH, "allow directory", allow->dir, "let themselves in", err);
     if (r < 0)
         return r;
     r = allow_list_read(fd, list, refusals);

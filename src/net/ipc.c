@@ -51,7 +51,7 @@ static int open_directory(const char *path, const struct place *place, int *dirf
     CLEANUP(cleanup_fd) int fd = open(place->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return error_errno(err, -errno, "cannot listen on 'ipc://%s': its directory cannot be opened", path);
-    if (st.st_uid != geteuid() && st.st_uid != 0)
+    if (!files_is_trusted(&st))
         return error_set(err, -EPERM, "cannot listen on 'ipc://%s': its directory belongs to uid %u: choose one that belongs to uid %u, with mode 0700",
                          path, (unsigned)st.st_uid, (unsigned)geteuid());
     if (st.st_mode & (S_IWGRP | S_IWOTH))

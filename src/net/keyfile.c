@@ -42,17 +42,20 @@ static void pair_forget(struct key_pair *pair)
     keys_forget(pair);
 }
 
-static int check_owner(const struct stat *st, const char *what, const char *file, struct df_error *err)
+int keys_check_access(const struct stat *st, mode_t forbidden, const char *what, const char *path, const char *so, struct df_error *err)
 {
-    if (st->st_uid == 0 || st->st_uid == geteuid())
-        return 0;
-    return error_set(err, -EPERM, "%s '%s' belongs to user %u: give it to root, or to the user who runs this", what, file, (unsigned)st->st_uid);
+    if (!files_is_trusted(st))
+        return error_set(err, -EPERM, "%s '%s' belongs to user %u: give it to root, or to the user who runs this", what, path, (unsigned)st->st_uid);
+    if (st->st_mode & forbidden)
+        return error_set(err, -EPERM, "%s '%s' has mode %04o, so others could %s: chmod %s", what, path, (unsigned)st->st_mode & 07777, so,
+                         forbidden & S_IROTH ? "0600" : "go-w");
+    return 0;
 }
 
 /* ------------------------------------------------------------- reading */
 
-/* `forbidden` are the bits of the mode that others must not have; `instead` is the mode to advise. */
-static int open_file(int dirfd, const char *name, const char *shown, mode_t forbidden, const char *instead, int *out, struct df_error *err)
+/* `forbidden` are the bits of the mode that others must not have. */
+static int open_file(int dirfd, const char *name, const char *shown, mode_t forbidden, int *out, struct df_error *err)
 {
     struct stat st;
     CLEANUP(cleanup_fd) int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -62,13 +65,10 @@ static int open_file(int dirfd, const char *name, const char *shown, mode_t forb
         return error_errno(err, -errno, "cannot open key file '%s'", shown);
     if (!S_ISREG(st.st_mode))
         return error_set(err, -EINVAL, "key file '%s' is not a regular file", shown);
-    int r = check_owner(&st, "key file", shown, err);
-    if (r < 0)
-        return r;
-    if (st.st_mode & forbidden)
-        return error_set(err, -EPERM, "key file '%s' has mode %04o, which lets others at it: chmod %s", shown, (unsigned)st.st_mode & 07777, instead);
-    *out = steal_fd(&fd);
-    return 0;
+    int r = keys_check_access(&st, forbidden, "key file", shown, "get at it", err);
+    if (!r)
+        *out = steal_fd(&fd);
+    return r;
 }
 
 static int read_text(int fd, const char *shown, struct text **out, struct df_error *err)
@@ -105,7 +105,7 @@ int keys_read_certificate(int dirfd, const char *file, struct certificate *certi
     CLEANUP(pair_forget) struct key_pair pair = { 0 };
     struct certificate found;
     CLEANUP(cleanup_fd) int fd = -1;
-    int r = open_file(dirfd, file, file, S_IWGRP | S_IWOTH, "go-w", &fd, err);
+    int r = open_file(dirfd, file, file, S_IWGRP | S_IWOTH, &fd, err);
     if (!r)
         r = read_keys(fd, file, &found, pair.secret_key, err);
     if (!r && *pair.secret_key)
@@ -134,13 +134,11 @@ static int open_folder(const char *file, int how, const char **name, int *out, s
     CLEANUP(cleanup_fd) int fd = open(path, how | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return error_errno(err, -errno, "cannot open the directory of key file '%s'", file);
-    r = check_owner(&st, "the directory of key file", file, err);
-    if (r < 0)
-        return r;
-    if ((st.st_mode & (S_IWGRP | S_IWOTH)) && !(st.st_mode & S_ISVTX))
-        return error_set(err, -EPERM, "the directory of key file '%s' has mode %04o, so others could replace the file: chmod go-w", file, (unsigned)st.st_mode & 07777);
-    *out = steal_fd(&fd);
-    return 0;
+    mode_t forbidden = st.st_mode & S_ISVTX ? 0 : S_IWGRP | S_IWOTH;
+    r = keys_check_access(&st, forbidden, "the directory of key file", file, "replace the file", err);
+    if (!r)
+        *out = steal_fd(&fd);
+    return r;
 }
 
 static int check_pair(const struct key_pair *pair, const char *file, struct df_error *err)
@@ -162,7 +160,7 @@ int keys_read_secret(const char *file, struct key_pair *pair, struct df_error *e
     const char *name;
     int r = open_folder(file, O_PATH, &name, &dirfd, err);
     if (!r)
-        r = open_file(dirfd, name, file, S_IRWXG | S_IRWXO, "0600", &fd, err);
+        r = open_file(dirfd, name, file, S_IRWXG | S_IRWXO, &fd, err);
     if (!r)
         r = read_keys(fd, file, &certificate, found.secret_key, err);
     if (r < 0)

@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 
 #include <dirtyferry/error.h>
 
@@ -52,6 +53,12 @@ int keys_write(const char *name, const struct key_pair *pair, unsigned roles, st
  * together.  No error and no log line ever has the secret in it.
  */
 int keys_read_secret(const char *file, struct key_pair *pair, struct df_error *err);
+
+/*
+ * Does it belong to root or this user, and have others none of the rights
+ * `forbidden` to it?  `what` and `path` begin the error, `so` is what others could do.
+ */
+int keys_check_access(const struct stat *st, mode_t forbidden, const char *what, const char *path, const char *so, struct df_error *err);
 
 /* A public certificate; a file with a secret key in it is refused: it is not for passing on. */
 int keys_read_certificate(int dirfd, const char *file, struct certificate *certificate, struct df_error *err);
