@@ -71,9 +71,7 @@ const struct allow_entry *allow_list_find(const struct allow_list *list, const c
 
 static bool passed_over(const char *name)
 {
-    static const char secret[] = "_secret";
-    size_t n = strlen(name), tail = sizeof secret - 1;
-    return name[0] == '.' || name[n - 1] == '~' || (n >= tail && !strcmp(name + n - tail, secret));
+    return name[0] == '.' || name[strlen(name) - 1] == '~' || key_name_is_secret(name);
 }
 
 static int note_name(void *opaque, const char *name)

@@ -42,6 +42,12 @@ static void pair_forget(struct key_pair *pair)
     keys_forget(pair);
 }
 
+bool key_name_is_secret(const char *name)
+{
+    size_t n = strlen(name), tail = sizeof secret_suffix - 1;
+    return n >= tail && !strcmp(name + n - tail, secret_suffix);
+}
+
 int keys_check_access(const struct stat *st, mode_t forbidden, const char *what, const char *path, const char *so, struct df_error *err)
 {
     if (!files_is_trusted(st))
@@ -248,7 +254,7 @@ int keys_write(const char *name, const struct key_pair *pair, unsigned roles, st
     if (r < 0)
         return r;
     size_t n = strlen(base), tail = sizeof secret_suffix - 1;
-    if (n >= tail && !strcmp(base + n - tail, secret_suffix))
+    if (key_name_is_secret(base))
         return error_set(err, -EINVAL, "'%s' ends in '%s', which is the name of a secret: name the certificate", name, secret_suffix);
     if (n + tail > NAME_MAX)
         return error_set(err, -ENAMETOOLONG, "cannot make '%.200s...': its name has %zu bytes, %zu are possible", name, n, (size_t)NAME_MAX - tail);

@@ -63,6 +63,9 @@ int keys_check_access(const struct stat *st, mode_t forbidden, const char *what,
 /* A public certificate; a file with a secret key in it is refused: it is not for passing on. */
 int keys_read_certificate(int dirfd, const char *file, struct certificate *certificate, struct df_error *err);
 
+/* Is that the name of a file with a secret key in it, NAME_secret? */
+bool key_name_is_secret(const char *name);
+
 /*
  * The text of a certificate, public or secret, as it comes from a file: `n` bytes
  * of anything.  `secret` gets "" when there is no secret key in it.  Touches no
