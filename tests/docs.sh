@@ -169,24 +169,22 @@ for target in $(grep -ohE '`make [a-z]+`' "$src/README.md" "$src/HACKING.md" | t
     run make "$target"
 done
 
-# ---- README.md: "When something fails" has a row for each tests/fail-*.sh that make check runs, and no other
+# ---- a table has a row for each script of a kind that make check runs, and no other
 
-rows=$(sed -n 's,^| \[\([a-z-]*\)\](tests/fail-\([a-z-]*\)\.sh): .*,\1 \2,p' "$src/README.md")
-same "rows of \"When something fails\" (<) and the scripts that they name (>)" "$(cut -d' ' -f1 <<<"$rows")" "$(cut -d' ' -f2 <<<"$rows")"
-same "rows of \"When something fails\" (<) and tests/fail-*.sh (>)" "$(cut -d' ' -f1 <<<"$rows")" \
-    "$(cd "$src/tests" && printf '%s\n' fail-*.sh | sed 's/^fail-//; s/\.sh$//' | grep -vx common)"
-same "rows of \"When something fails\" (<) and what make check runs (>)" "$(cut -d' ' -f1 <<<"$rows")" \
-    "$(sed -n 's,^tests/fail-\([a-z-]*\)\.sh\.log: .*,\1,p' "$build/Makefile")"
+# rows_name DOCUMENT HEADING KIND: the rows of the table under HEADING and tests/KIND-*.sh
+rows_name()
+{
+    local document=$1 title="rows of \"$2\"" kind=$3 rows names
+    rows=$(sed -n "s,^| \[\([a-z-]*\)\](tests/$kind-\([a-z-]*\)\.sh): .*,\1 \2,p" "$src/$document")
+    names=$(cut -d' ' -f1 <<<"$rows")
+    same "$title (<) and the scripts that they name (>)" "$names" "$(cut -d' ' -f2 <<<"$rows")"
+    same "$title (<) and tests/$kind-*.sh (>)" "$names" "$(cd "$src/tests" && printf '%s\n' "$kind"-*.sh | sed "s/^$kind-//; s/\.sh\$//" | grep -vx common)"
+    same "$title (<) and what make check runs (>)" "$names" "$(sed -n "s,^tests/$kind-\([a-z-]*\)\.sh\.log: .*,\1,p" "$build/Makefile")"
+}
+
+rows_name README.md "When something fails" fail
+rows_name SECURITY.md "Attacks and results" attack
 same "rows that lack a column of the four (<)" "$(sed -n '/^## When something fails/,/^## Limits/p' "$src/README.md" | awk -F'|' '/^\|/ && (NF != 6 || $2 ~ /^ *$/ || $3 ~ /^ *$/ || $4 ~ /^ *$/ || $5 ~ /^ *$/) { print $2 }')" ""
-
-# ---- SECURITY.md: "Attacks and results" has a row for each tests/attack-*.sh that make check runs, and no other
-
-rows=$(sed -n 's,^| \[\([a-z-]*\)\](tests/attack-\([a-z-]*\)\.sh): .*,\1 \2,p' "$src/SECURITY.md")
-same "rows of \"Attacks and results\" (<) and the scripts that they name (>)" "$(cut -d' ' -f1 <<<"$rows")" "$(cut -d' ' -f2 <<<"$rows")"
-same "rows of \"Attacks and results\" (<) and tests/attack-*.sh (>)" "$(cut -d' ' -f1 <<<"$rows")" \
-    "$(cd "$src/tests" && printf '%s\n' attack-*.sh | sed 's/^attack-//; s/\.sh$//' | grep -vx common)"
-same "rows of \"Attacks and results\" (<) and what make check runs (>)" "$(cut -d' ' -f1 <<<"$rows")" \
-    "$(sed -n 's,^tests/attack-\([a-z-]*\)\.sh\.log: .*,\1,p' "$build/Makefile")"
 
 # ---- files that the documents name
 
