@@ -556,11 +556,7 @@ END_TEST
 
 static TCase *quiet_case(Suite *suite, const char *name)
 {
-    TCase *tc = tcase_create(name);
-    tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, quiet_setup, quiet_teardown);
-    suite_add_tcase(suite, tc);
-    return tc;
+    return unit_case_with(suite, name, quiet_setup, quiet_teardown);
 }
 
 static void add_cases(Suite *suite)

@@ -468,10 +468,7 @@ END_TEST
 
 static void add_cases(Suite *suite)
 {
-    TCase *tc = tcase_create("connections");
-    tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    suite_add_tcase(suite, tc);
+    TCase *tc = unit_case_with(suite, "connections", setup, teardown);
     tcase_add_test(tc, silent_ones_are_bounded);
     tcase_add_test(tc, newest_is_cut_at_the_hard_limit);
     tcase_add_test(tc, high_descriptor_is_cut);

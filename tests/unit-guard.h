@@ -176,11 +176,7 @@ static inline void settle(void)
 
 static inline TCase *keyed_case(Suite *suite, const char *name)
 {
-    TCase *tc = tcase_create(name);
-    tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, keyed_setup, net_teardown);
-    suite_add_tcase(suite, tc);
-    return tc;
+    return unit_case_with(suite, name, keyed_setup, net_teardown);
 }
 
 #endif

@@ -370,11 +370,7 @@ END_TEST
 
 static TCase *ipc_case(Suite *suite, const char *name)
 {
-    TCase *tc = tcase_create(name);
-    tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, setup, unit_teardown);
-    suite_add_tcase(suite, tc);
-    return tc;
+    return unit_case_with(suite, name, setup, unit_teardown);
 }
 
 static void add_cases(Suite *suite)

@@ -96,11 +96,7 @@ static inline int expect_reply(void *s, const char *type, uint64_t id)
 
 static inline TCase *net_case(Suite *suite, const char *name)
 {
-    TCase *tc = tcase_create(name);
-    tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, net_setup, net_teardown);
-    suite_add_tcase(suite, tc);
-    return tc;
+    return unit_case_with(suite, name, net_setup, net_teardown);
 }
 
 #endif

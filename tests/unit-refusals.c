@@ -129,10 +129,7 @@ END_TEST
 
 static void add_cases(Suite *suite)
 {
-    TCase *tc = tcase_create("refusals");
-    tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, setup, unit_teardown);
-    suite_add_tcase(suite, tc);
+    TCase *tc = unit_case_with(suite, "refusals", setup, unit_teardown);
     tcase_add_test(tc, one_line_for_each_pair);
     tcase_add_test(tc, passed_over_are_counted);
     tcase_add_test(tc, all_are_bounded);

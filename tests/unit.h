@@ -127,14 +127,19 @@ static inline void unit_reap(pid_t pid, int signal_expected)
 
 /* --------------------------------------------------------------------- main */
 
-static inline TCase *unit_case(Suite *suite, const char *name)
+static inline TCase *unit_case_with(Suite *suite, const char *name, void (*setup)(void), void (*teardown)(void))
 {
     TCase *tc = tcase_create(name);
     /* Sanitizers and valgrind are slow; a hang is still found. */
     tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, unit_setup, unit_teardown);
+    tcase_add_checked_fixture(tc, setup, teardown);
     suite_add_tcase(suite, tc);
     return tc;
+}
+
+static inline TCase *unit_case(Suite *suite, const char *name)
+{
+    return unit_case_with(suite, name, unit_setup, unit_teardown);
 }
 
 static inline int unit_run(const char *name, void (*add_cases)(Suite *suite))
