@@ -11,7 +11,7 @@
 #include <zmq.h>
 
 #include "net/allow.h"
-#include "unit-keys.h"
+#include "unit-files.h"
 
 static const char *dir;
 static struct allow *allow;
@@ -25,28 +25,13 @@ static void quiet_setup(void)
     snprintf(path, sizeof path, "%s/allow", unit_dir);
     dir = path;
     ck_assert_int_eq(mkdir(dir, 0755), 0);
-    int fd = open(in_dir("log"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    ck_assert_int_ge(fd, 0);
-    dup2(fd, STDERR_FILENO);
-    close(fd);
+    log_to_file();
 }
 
 static void quiet_teardown(void)
 {
     allow_close(&allow);
     unit_teardown();
-}
-
-/* How many lines of the log have that in them. */
-static unsigned logged(const char *text)
-{
-    char line[8192];
-    unsigned n = 0;
-    FILE *f = fopen(in_dir("log"), "re");
-    while (fgets(line, sizeof line, f))
-        n += strstr(line, text) != NULL;
-    fclose(f);
-    return n;
 }
 
 /* A few of them may be used in one expression. */

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 #include "net/connections.h"
-#include "unit-keys.h"
+#include "unit-files.h"
 
 static struct refusals refusals = REFUSALS_INIT;
 static struct connections *c;
@@ -26,10 +26,7 @@ static void setup(void)
 {
     struct rlimit limit, more = { CONNECTION_DESCRIPTORS + 100, CONNECTION_DESCRIPTORS + 100 };
     unit_setup();
-    int fd = open(in_dir("log"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    ck_assert_int_ge(fd, 0);
-    dup2(fd, STDERR_FILENO);
-    close(fd);
+    log_to_file();
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
     limit.rlim_cur = limit.rlim_max;
     ck_assert(setrlimit(RLIMIT_NOFILE, &more) == 0 || setrlimit(RLIMIT_NOFILE, &limit) == 0);   /* root may have more */
@@ -96,17 +93,6 @@ static void closed(struct pair *p)
     connections_closed(c, p->fd, p->service, false);
     close(p->fd);
     close(p->other);
-}
-
-static unsigned logged(const char *text)
-{
-    char line[1000];
-    unsigned n = 0;
-    FILE *f = fopen(in_dir("log"), "re");
-    while (fgets(line, sizeof line, f))
-        n += strstr(line, text) != NULL;
-    fclose(f);
-    return n;
 }
 
 /* --------------------------------------------------------------- limits */

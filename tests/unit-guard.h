@@ -8,7 +8,7 @@
 
 #include "net/events.h"
 #include "net/monitor.h"
-#include "unit-keys.h"
+#include "unit-files.h"
 #include "unit-net.h"
 
 enum who { OPERATOR, PEER, MONITOR, STRANGER, WHOS };
@@ -35,27 +35,6 @@ static inline void allow_who(enum who who, const char *roles)
 static inline void forbid_who(enum who who)
 {
     ck_assert_int_eq(unlink(in_allow(who_names[who])), 0);
-}
-
-/* The log is in a file of the test's directory. */
-static inline void log_to_file(void)
-{
-    int fd = open(in_dir("log"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    ck_assert_int_ge(fd, 0);
-    dup2(fd, STDERR_FILENO);
-    close(fd);
-}
-
-/* How many lines of the log have both in them. */
-static inline unsigned logged(const char *a, const char *b)
-{
-    char line[8192];
-    unsigned n = 0;
-    FILE *f = fopen(in_dir("log"), "re");
-    while (fgets(line, sizeof line, f))
-        n += strstr(line, a) && strstr(line, b);
-    fclose(f);
-    return n;
 }
 
 static inline void keyed_setup(void)

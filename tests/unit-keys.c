@@ -4,7 +4,8 @@
 
 #include <zmq.h>
 
-#include "unit-keys.h"
+#include "net/keys.h"
+#include "unit-files.h"
 
 /* The two pairs of zmq_curve(7). */
 #define PUBLIC  "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"

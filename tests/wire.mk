@@ -55,11 +55,11 @@ tests_unit_net_calls_SOURCES = tests/unit-net-calls.c tests/unit-net.h tests/uni
 tests_unit_net_calls_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_net_calls_LDADD = $(tests_unit_net_LDADD)
 
-tests_unit_keys_SOURCES = tests/unit-keys.c tests/unit-keys.h tests/unit.h
+tests_unit_keys_SOURCES = tests/unit-keys.c tests/unit-files.h tests/unit.h
 tests_unit_keys_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_keys_LDADD = $(tests_unit_net_LDADD)
 
-tests_unit_allow_SOURCES = tests/unit-allow.c tests/unit-keys.h tests/unit.h
+tests_unit_allow_SOURCES = tests/unit-allow.c tests/unit-files.h tests/unit.h
 tests_unit_allow_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_allow_LDADD = $(tests_unit_net_LDADD)
 
@@ -76,11 +76,11 @@ tests_unit_access_SOURCES = tests/unit-access.c tests/unit.h
 tests_unit_access_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_access_LDADD = $(tests_unit_net_LDADD)
 
-tests_unit_guard_SOURCES = tests/unit-guard.c tests/unit-guard.h tests/unit-keys.h tests/unit-net.h tests/unit.h
+tests_unit_guard_SOURCES = tests/unit-guard.c tests/unit-guard.h tests/unit-files.h tests/unit-net.h tests/unit.h
 tests_unit_guard_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_guard_LDADD = $(tests_unit_net_LDADD)
 
-tests_unit_connections_SOURCES = tests/unit-connections.c tests/unit-keys.h tests/unit.h
+tests_unit_connections_SOURCES = tests/unit-connections.c tests/unit-files.h tests/unit.h
 tests_unit_connections_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_connections_LDADD = $(tests_unit_net_LDADD)
 
@@ -89,7 +89,7 @@ tests_unit_refusals_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_refusals_LDADD = $(tests_unit_net_LDADD)
 tests_unit_refusals_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime
 
-tests_unit_clear_SOURCES = tests/unit-clear.c tests/unit-guard.h tests/unit-keys.h tests/unit-net.h tests/unit.h
+tests_unit_clear_SOURCES = tests/unit-clear.c tests/unit-guard.h tests/unit-files.h tests/unit-net.h tests/unit.h
 tests_unit_clear_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_clear_LDADD = $(tests_unit_net_LDADD)
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Files in the test's own directory, with text and mode to the letter. */
-#ifndef TESTS_UNIT_KEYS_H
-#define TESTS_UNIT_KEYS_H
+/* Files in the test's own directory, with text and mode to the letter; the log as one of them. */
+#ifndef TESTS_UNIT_FILES_H
+#define TESTS_UNIT_FILES_H
 
-#include "net/keys.h"
 #include "unit.h"
 
 /* The second of two is not overwritten by the first: a few paths may be used in one expression. */
@@ -37,6 +36,32 @@ static inline bool give_away(const char *path)
         return true;
     printf("not tried, only root can give files away: %s\n", path);
     return false;
+}
+
+/* What is logged from now on is in a file. */
+static inline void log_to_file(void)
+{
+    int fd = open(in_dir("log"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    ck_assert_int_ge(fd, 0);
+    dup2(fd, STDERR_FILENO);
+    close(fd);
+}
+
+/* How many lines of the log have both in them. */
+static inline unsigned logged_both(const char *a, const char *b)
+{
+    char line[8192];
+    unsigned n = 0;
+    FILE *f = fopen(in_dir("log"), "re");
+    while (fgets(line, sizeof line, f))
+        n += strstr(line, a) && strstr(line, b);
+    fclose(f);
+    return n;
+}
+
+static inline unsigned logged(const char *text)
+{
+    return logged_both(text, "");
 }
 
 #endif
