@@ -55,12 +55,14 @@ static inline void keyed_setup(void)
     OK(server_open(&net, guard, &server, &unit_err));
 }
 
-/* An endpoint for each transport: tcp, ipc. */
+enum { TCP, IPC, TRANSPORTS };
+
+/* An endpoint for each transport. */
 static inline const char *an_endpoint(int transport, const char *name)
 {
     static char endpoint[1010];
     snprintf(endpoint, sizeof endpoint, "ipc://%s", in_dir(name));
-    return transport ? endpoint : "tcp://127.0.0.1:*";
+    return transport == IPC ? endpoint : "tcp://127.0.0.1:*";
 }
 
 static inline void serve(int transport)
@@ -128,6 +130,23 @@ static inline struct visitor guest(int type, enum who who)
     struct visitor v = visit(type, who);
     ck_assert_int_eq(next_event(&v), ZMQ_EVENT_HANDSHAKE_SUCCEEDED);
     return v;
+}
+
+/* He asks for the disks; the daemon's end of that. */
+static inline struct request *ask(struct visitor *v, uint64_t id)
+{
+    send_request(v->socket, "disk-list", id);
+    struct request *r = next_request();
+    ck_assert_uint_eq(r->message->id, id);
+    return r;
+}
+
+static inline void talk(struct visitor *v, uint64_t id)
+{
+    struct request *r = ask(v, id);
+    struct df_error err = { .code = -EBUSY, .message = "any answer will do" };
+    request_fail(&r, &err);
+    ck_assert_int_eq(expect_reply(v->socket, "disk-list", id), -EBUSY);
 }
 
 /*

@@ -15,8 +15,9 @@ tests_proto_dump_LDADD = $(ENGINE_LIBS)
 if HAVE_CHECK
 WIRE_TESTS = tests/unit-wire-scan tests/unit-wire-schema tests/unit-wire-frame tests/unit-wire-vectors tests/unit-wire-dump \
 	tests/unit-wire-dump-hostile tests/unit-net tests/unit-net-calls tests/unit-state \
-	tests/unit-keys tests/unit-allow tests/unit-ipc tests/unit-quota tests/unit-access tests/unit-guard \
-	tests/unit-connections tests/unit-refusals tests/unit-clear
+	tests/unit-keys tests/unit-keyfile tests/unit-allow tests/unit-allow-directory tests/unit-ipc tests/unit-quota \
+	tests/unit-access tests/unit-guard tests/unit-guard-apart tests/unit-connections tests/unit-connections-limits \
+	tests/unit-refusals tests/unit-clear
 check_PROGRAMS += $(WIRE_TESTS)
 TESTS += $(WIRE_TESTS)
 
@@ -55,13 +56,21 @@ tests_unit_net_calls_SOURCES = tests/unit-net-calls.c tests/unit-net.h tests/uni
 tests_unit_net_calls_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_net_calls_LDADD = $(tests_unit_net_LDADD)
 
-tests_unit_keys_SOURCES = tests/unit-keys.c tests/unit-files.h tests/unit.h
+tests_unit_keys_SOURCES = tests/unit-keys.c tests/unit-keys.h tests/unit.h
 tests_unit_keys_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_keys_LDADD = $(tests_unit_net_LDADD)
 
-tests_unit_allow_SOURCES = tests/unit-allow.c tests/unit-files.h tests/unit.h
+tests_unit_keyfile_SOURCES = tests/unit-keyfile.c tests/unit-files.h tests/unit-keys.h tests/unit.h
+tests_unit_keyfile_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_keyfile_LDADD = $(tests_unit_net_LDADD)
+
+tests_unit_allow_SOURCES = tests/unit-allow.c tests/unit-allow.h tests/unit-files.h tests/unit.h
 tests_unit_allow_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_allow_LDADD = $(tests_unit_net_LDADD)
+
+tests_unit_allow_directory_SOURCES = tests/unit-allow-directory.c tests/unit-allow.h tests/unit-files.h tests/unit.h
+tests_unit_allow_directory_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_allow_directory_LDADD = $(tests_unit_net_LDADD)
 
 tests_unit_ipc_SOURCES = tests/unit-ipc.c tests/unit.h
 tests_unit_ipc_CFLAGS = $(WIRE_CFLAGS)
@@ -80,9 +89,17 @@ tests_unit_guard_SOURCES = tests/unit-guard.c tests/unit-guard.h tests/unit-file
 tests_unit_guard_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_guard_LDADD = $(tests_unit_net_LDADD)
 
-tests_unit_connections_SOURCES = tests/unit-connections.c tests/unit-files.h tests/unit.h
+tests_unit_guard_apart_SOURCES = tests/unit-guard-apart.c tests/unit-guard.h tests/unit-files.h tests/unit-net.h tests/unit.h
+tests_unit_guard_apart_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_guard_apart_LDADD = $(tests_unit_net_LDADD)
+
+tests_unit_connections_SOURCES = tests/unit-connections.c tests/unit-connections.h tests/unit-files.h tests/unit.h
 tests_unit_connections_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_connections_LDADD = $(tests_unit_net_LDADD)
+
+tests_unit_connections_limits_SOURCES = tests/unit-connections-limits.c tests/unit-connections.h tests/unit-files.h tests/unit.h
+tests_unit_connections_limits_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_connections_limits_LDADD = $(tests_unit_net_LDADD)
 
 tests_unit_refusals_SOURCES = tests/unit-refusals.c tests/unit.h
 tests_unit_refusals_CFLAGS = $(WIRE_CFLAGS)
