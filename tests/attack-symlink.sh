@@ -28,15 +28,6 @@ unhurt()        # WHAT
     expect "the victim after '$1'" "$(look_at_victim)" "$victim_was"
 }
 
-# refuses PATTERN: b does not start, and says why in one sentence
-refuses()
-{
-    local status=0
-    timeout 10 "$dirtyferryd" --state-dir "$dir/b" "${fixed[@]}" >"$dir/stdout" 2>"$dir/stderr" || status=$?
-    expect "exit status of a daemon that finds a link" $status 1
-    tail -n 1 "$dir/stderr" | grep -Eq -- "^dirtyferryd: .*$1" || fail "it says: $(cat "$dir/stderr")"
-}
-
 # survives PATH PATTERN: b starts and says in the log what it found
 survives()
 {
@@ -84,7 +75,7 @@ restored "$received"
 for name in lock sessions; do
     mv "$dir/b/$name" "$dir/b/$name.kept"
     ln -s "$([ $name = lock ] && echo "$victim" || echo "$dir/victims")" "$dir/b/$name"
-    refuses "$name"
+    refuse 1 "$name" -- try_start b "${fixed[@]}"
     unhurt "$name"
     restored "$dir/b/$name"
 done
@@ -131,7 +122,7 @@ survives "$dir/b/sessions/$lost.target" "$lost"
 # ---- the disks' directory: no session is given up for it
 die b
 swapped "$dir/b/disks"
-refuses disks
+refuse 1 disks -- try_start b "${fixed[@]}"
 unhurt disks
 restored "$dir/b/disks"
 again_b

@@ -84,6 +84,17 @@ start()
     events[$name]=${BASH_REMATCH[3]}
 }
 
+# try_start NAME [OPTION]...: for `refuse`; what it logs before is left out.
+try_start()
+{
+    local name=$1 status=0
+    shift
+    timeout -k 5 20 "${daemon_under[@]}" "$dirtyferryd" --state-dir "$dir/$name" --control "ipc://$dir/$name.sock" --data 'tcp://127.0.0.1:*' \
+        --events 'tcp://127.0.0.1:*' "$@" 2>"$dir/tried" || status=$?
+    grep '^dirtyferryd: ' "$dir/tried" >&2 || :
+    return $status
+}
+
 # stop NAME [SIGNAL]: its exit status is in $stop_status.
 stop()
 {
@@ -131,7 +142,7 @@ expect()
     [ "$2" = "$3" ] || fail "$1: '$2', expected '$3'"
 }
 
-# refuse STATUS PATTERN... -- COMMAND...: fails with that status, one sentence on stderr that has
+# refuse STATUS PATTERN... -- COMMAND...: the command line or try_start fails with that status, one sentence on stderr that has
 # every pattern (extended regular expressions) in it, nothing on stdout.  Status 2 may add the usage.
 refuse()
 {
@@ -148,7 +159,7 @@ refuse()
     lines=$(wc -l <"$dir/stderr")
     if [ "$status" = 1 ]; then
         [ "$lines" = 1 ] || fail "'$*': $lines lines on stderr, expected one sentence: $(cat "$dir/stderr")"
-        grep -q '^dirtyferry: ' "$dir/stderr" || fail "'$*': stderr is '$(cat "$dir/stderr")'"
+        grep -q '^dirtyferryd\?: ' "$dir/stderr" || fail "'$*': stderr is '$(cat "$dir/stderr")'"
     else
         [ "$lines" -ge 1 ] || fail "'$*': nothing on stderr"
     fi

@@ -7,27 +7,6 @@
 umask 022       # the daemon's modes are its own
 group=54321
 
-# no_start NAME PATTERN... -- [OPTION]...: exit status 1 and one sentence that has every pattern in it
-no_start()
-{
-    local name=$1 patterns=() pattern got=0
-    shift
-    while [ "$1" != -- ]; do
-        patterns+=("$1")
-        shift
-    done
-    shift
-    timeout -k 5 20 "${runs[@]}" --state-dir "$dir/$name" --control "ipc://$dir/$name.sock" --data 'tcp://127.0.0.1:*' \
-        --events 'tcp://127.0.0.1:*' "$@" >"$dir/stdout" 2>"$dir/stderr" || got=$?
-    [ "$got" = 1 ] || fail "$name ${patterns[*]}: exit status $got, expected 1: $(cat "$dir/stderr")"
-    expect "stdout of a daemon that does not start" "$(cat "$dir/stdout")" ""
-    expect "sentences" "$(grep -c '^dirtyferryd: ' "$dir/stderr")" 1
-    for pattern in "${patterns[@]}"; do
-        grep -Eq -e "^dirtyferryd: .*$pattern" "$dir/stderr" || fail "$name: '$pattern' is not in: $(cat "$dir/stderr")"
-    done
-}
-runs=("$dirtyferryd")
-
 mode()          # FILE
 {
     stat -c %04a "$1"
@@ -93,10 +72,10 @@ session=$(prepared two/daily --workers 0)
 die a
 journal=$dir/a/sessions/$session.source
 ln "$journal" "$dir/second-name"
-no_start a "$session.source'" '2 names' --
+refuse 1 "$session.source'" '2 names' -- try_start a
 rm "$dir/second-name"
 chmod 666 "$journal"
-no_start a "$session.source'" 'written by others' 'chmod' --
+refuse 1 "$session.source'" 'written by others' 'chmod' -- try_start a
 chmod 644 "$journal"
 host a
 logged a "$session.source' was open to others"
@@ -125,13 +104,13 @@ stop c
 
 for bad in 775 757 1777; do
     mkdir -m $bad "$dir/d"
-    no_start d "'[^']*/d'" 'written by others' "$bad" 'chmod go-w' --
+    refuse 1 "'[^']*/d'" 'written by others' "$bad" 'chmod go-w' -- try_start d
     expect "a refused directory" "$(find "$dir/d" -printf '%P %m')" " $bad"
     rmdir "$dir/d"
 done
 mkdir -m 777 "$dir/bad"
 ln -s bad "$dir/d"
-no_start d 'written by others' --
+refuse 1 'written by others' -- try_start d
 rm "$dir/d"
 ln -s c "$dir/d"
 host d          # what the operator's link leads to is good
@@ -139,18 +118,18 @@ host d          # what the operator's link leads to is good
 stop d
 rm "$dir/d"
 echo file >"$dir/d"
-no_start d "cannot open the state directory" 'Not a directory' --
+refuse 1 "cannot open the state directory" 'Not a directory' -- try_start d
 rm "$dir/d"
 
 for part in sessions dumps disks; do
     mkdir -m 700 "$dir/d" "$dir/elsewhere"
     ln -s ../elsewhere "$dir/d/$part"
-    no_start d "/d/$part'" 'symbolic link, not a directory' 'move it away' --
+    refuse 1 "/d/$part'" 'symbolic link, not a directory' 'move it away' -- try_start d
     expect "what the link leads to" "$(ls -A "$dir/elsewhere")" ""
     rm "$dir/d/$part"
     mkdir -m 770 "$dir/d/$part"
     chmod 770 "$dir/d/$part"
-    no_start d "/d/$part'" 'written by others' --
+    refuse 1 "/d/$part'" 'written by others' -- try_start d
     chmod 755 "$dir/d/$part"
     host d
     expect "$part" "$(mode "$dir/d/$part")" 0700
@@ -161,20 +140,20 @@ done
 
 mkdir -m 700 "$dir/d"
 ln -s ../lock-elsewhere "$dir/d/lock"
-no_start d "/d/lock'" 'symbolic link' --
+refuse 1 "/d/lock'" 'symbolic link' -- try_start d
 [ ! -e "$dir/lock-elsewhere" ] || fail "the lock was made behind a link"
 rm "$dir/d/lock"
 echo precious >"$dir/victim"
 chmod 600 "$dir/victim"
 ln "$dir/victim" "$dir/d/lock"
-no_start d "/d/lock'" '2 names' --
+refuse 1 "/d/lock'" '2 names' -- try_start d
 expect "the other name" "$(cat "$dir/victim")" precious
 rm "$dir/d/lock"
 mkfifo -m 600 "$dir/d/lock"
-no_start d "/d/lock'" 'a pipe or a device' --
+refuse 1 "/d/lock'" 'a pipe or a device' -- try_start d
 rm "$dir/d/lock"
 (umask 0; : >"$dir/d/lock")
-no_start d "/d/lock'" 'written by others' --
+refuse 1 "/d/lock'" 'written by others' -- try_start d
 chmod 644 "$dir/d/lock"
 host d
 expect "lock" "$(mode "$dir/d/lock")" 0600
@@ -184,13 +163,13 @@ rm -r "$dir/d"
 if [ "$(id -u)" = 0 ]; then
     mkdir -m 700 "$dir/d"
     chown 65534 "$dir/d"
-    no_start d "/d'" 'belongs to uid 65534' 'runs as uid 0' 'chown' --
+    refuse 1 "/d'" 'belongs to uid 65534' 'runs as uid 0' 'chown' -- try_start d
     chown 0 "$dir/d"
     for part in sessions lock; do
         [ $part = lock ] && touch "$dir/d/lock" || mkdir "$dir/d/$part"
         chmod go= "$dir/d/$part"
         chown 65534 "$dir/d/$part"
-        no_start d "/d/$part'" 'belongs to uid 65534' --
+        refuse 1 "/d/$part'" 'belongs to uid 65534' -- try_start d
         rm -r "$dir/d/$part"
     done
     rm -r "$dir/d"
@@ -200,9 +179,9 @@ fi
 
 # ---- descriptors
 
-runs=(bash -c 'ulimit -n 300; exec "$@"' low "$dirtyferryd")
-no_start d '300 files' '512 are needed' 'ulimit -n' 'LimitNOFILE=' --
-runs=("$dirtyferryd")
+daemon_under=(bash -c 'ulimit -n 300; exec "$@"' low)
+refuse 1 '300 files' '512 are needed' 'ulimit -n' 'LimitNOFILE=' -- try_start d
+daemon_under=()
 hard=$(ulimit -Hn)
 [ "$hard" != unlimited ] && [ "$hard" -lt 65536 ] || hard=65536
 : >"$dir/d.out"
@@ -220,8 +199,8 @@ rm -r "$dir/d"
 host a
 before=$(modes "$dir/a" "$dir/a/disks" "$dir/a"/disks/*)
 stop a
-no_start a "'no-such-group' is no group" --  --writer-group no-such-group
-no_start a "'12x' is no group" -- --writer-group 12x
+refuse 1 "'no-such-group' is no group" -- try_start a --writer-group no-such-group
+refuse 1 "'12x' is no group" -- try_start a --writer-group 12x
 expect "modes after a refusal" "$(modes "$dir/a" "$dir/a/disks" "$dir/a"/disks/*)" "$before"
 
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
@@ -277,9 +256,9 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
     mkdir "$dir/e"
     chown 65534 "$dir/e"
     chmod 700 "$dir/e"
-    runs=(setpriv --reuid=65534 --regid=65534 --clear-groups "$dir/dirtyferryd")
-    no_start e/state "group $group of --writer-group" 'must be in that group' -- --writer-group $group --control 'tcp://127.0.0.1:*'
-    runs=("$dirtyferryd")
+    daemon_under=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    dirtyferryd=$dir/dirtyferryd refuse 1 "group $group of --writer-group" 'must be in that group' -- try_start e/state --writer-group $group --control 'tcp://127.0.0.1:*'
+    daemon_under=()
     chmod 700 "$dir"
 else
     no_part "the writer group (needs root and setpriv)"
@@ -330,17 +309,17 @@ stop b
 mkdir -m 1777 "$dir/shared"
 mkdir -m 700 "$dir/private"
 sock=$dir/private/sock
-no_start f 'private one is needed' -- --control "ipc://$dir/shared/sock"
-no_start f 'private one is needed' -- --data "ipc://$dir/shared/sock"
-no_start f 'private one is needed' -- --events "ipc://$dir/shared/sock"
-no_start f 'abstract' -- --control 'ipc://@dirtyferry'
+refuse 1 'private one is needed' -- try_start f --control "ipc://$dir/shared/sock"
+refuse 1 'private one is needed' -- try_start f --data "ipc://$dir/shared/sock"
+refuse 1 'private one is needed' -- try_start f --events "ipc://$dir/shared/sock"
+refuse 1 'abstract' -- try_start f --control 'ipc://@dirtyferry'
 expect "files in a shared directory" "$(ls -A "$dir/shared")" ""
 echo precious >"$sock"
-no_start f 'not a socket' -- --control "ipc://$sock"
+refuse 1 'not a socket' -- try_start f --control "ipc://$sock"
 expect "the file" "$(cat "$sock")" precious
 rm "$sock"
 start f --control "ipc://$sock"
-no_start g 'another program listens' -- --control "ipc://$sock"
+refuse 1 'another program listens' -- try_start g --control "ipc://$sock"
 on f disk list >/dev/null
 die f
 [ -S "$sock" ] || fail "a killed daemon leaves its socket"
@@ -358,7 +337,7 @@ print("listens", flush=True)
 sys.stdin.read()' "$sock" < <(exec sleep 60) >"$dir/listener" &
 listener=$!
 eventually "the other program listens" grep -q listens "$dir/listener"
-no_start f 'another program listens' -- --control "ipc://$sock"
+refuse 1 'another program listens' -- try_start f --control "ipc://$sock"
 kill $listener
 wait $listener 2>/dev/null || :
 

@@ -131,10 +131,7 @@ fi
 
 # ---- root's daemon keeps no right to pass over owners
 if [ "$(id -u)" -eq 0 ]; then
-    status=0
-    timeout 20 "$dirtyferryd" --state-dir "$dir/of-a/state" --control "ipc://$dir/x.control" --data "ipc://$dir/x.data" --events "ipc://$dir/x.events" >"$dir/stdout" 2>"$dir/stderr" || status=$?
-    expect "root's daemon with nobody's directory" "$status" 1
-    grep -q "'$dir/of-a/state'.* belongs to uid 65534 and this program runs as uid 0" "$dir/stderr" || fail "it says: $(cat "$dir/stderr")"
+    refuse 1 "'$dir/of-a/state'.* belongs to uid 65534 and this program runs as uid 0" -- try_start of-a/state
 fi
 
 # ---- systemctl start returns when it serves: READY=1, to a path and to an abstract name
@@ -159,7 +156,7 @@ print(s.recv(100).decode())' "$1" "$dir/listening" >"$dir/heard" &
 heard "$dir/notify"
 heard "@dirtyferry-test-$$"
 status=0
-NOTIFY_SOCKET=$dir/nobody-there timeout 20 "$dirtyferryd" --state-dir "$dir/x" --control "ipc://$dir/x.control" --data "ipc://$dir/x.data" --events "ipc://$dir/x.events" >"$dir/stdout" 2>"$dir/stderr" || status=$?
+NOTIFY_SOCKET=$dir/nobody-there try_start x >"$dir/stdout" 2>"$dir/stderr" || status=$?
 expect "exit status without a service manager behind NOTIFY_SOCKET" "$status" 1
 grep -q "cannot tell the service manager at NOTIFY_SOCKET '$dir/nobody-there'" "$dir/stderr" || fail "it says: $(cat "$dir/stderr")"
 
