@@ -35,6 +35,8 @@ import sys
 import threading
 import time
 
+from relay import pump
+
 MORE, LONG, COMMAND = 1, 2, 4
 CUT = OSError, EOFError
 
@@ -470,29 +472,15 @@ def replay(o):
 def record(o):
     listener = socket.create_server(("127.0.0.1", 0))
     print(f"ready tcp://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-
-    def pump(source, sink, path):
-        try:
-            with open(path, "wb", buffering=0) as f:
-                while block := source.recv(65536):
-                    f.write(block)
-                    sink.sendall(block)
-        except OSError:
-            pass
-        for end in source, sink:
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
     n = 0
     while True:
         source, _ = listener.accept()
         sink = connect(o.endpoint)
         sink.settimeout(None)
         n += 1
-        threading.Thread(target=pump, args=(source, sink, f"{o.argument}.{n}"), daemon=True).start()
-        threading.Thread(target=pump, args=(sink, source, os.devnull), daemon=True).start()
+        copy = open(f"{o.argument}.{n}", "wb", buffering=0)     # as long as the connection
+        for ends in (source, sink, copy.write), (sink, source):
+            threading.Thread(target=pump, args=ends, daemon=True).start()
 
 
 def main():

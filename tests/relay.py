@@ -12,9 +12,11 @@ import sys
 import threading
 
 
-def pump(source, sink):
+def pump(source, sink, note=lambda block: None):
+    """Until one of them ends; `note` gets everything first."""
     try:
         while block := source.recv(65536):
+            note(block)
             sink.sendall(block)
     except OSError:
         pass
@@ -53,4 +55,5 @@ def main():
     print("ready", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
