@@ -120,11 +120,11 @@ dirtyferryd_SOURCES = \
 
 bin_PROGRAMS += dirtyferry
 dirtyferry_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(JANSSON_CFLAGS)
-dirtyferry_LDADD = $(ENGINE_LIBS) $(JANSSON_LIBS)
+dirtyferry_LDADD = libimage.la $(ENGINE_LIBS) $(JANSSON_LIBS)
 dirtyferry_SOURCES = \
 	src/cli/cli.h src/cli/main.c src/cli/common.c src/cli/address.c \
 	src/cli/disk.c src/cli/bitmap.c src/cli/export.c \
-	src/cli/import.c src/cli/import.h src/cli/inputs.c \
+	src/cli/import.c src/cli/import.h src/cli/inputs.c src/cli/input-nbd.c \
 	src/cli/plan.c src/cli/pivot.c src/cli/migrate.c src/cli/steps.c src/cli/await.c \
 	src/cli/resume.c src/cli/dump.c src/cli/load.c src/cli/upload.c src/cli/upload.h src/cli/output.c \
 	src/cli/status.c src/cli/progress.c src/cli/worker.c src/cli/watch.c \

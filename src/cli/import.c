@@ -25,7 +25,7 @@
 #include "cli/upload.h"
 #include "session/feed.h"
 
-static const struct input_ops *const formats[] = { &input_raw, &input_json };
+static const struct input_ops *const formats[] = { &input_raw, &input_json, &input_nbd };
 #define NFORMATS (sizeof formats / sizeof *formats)
 
 struct import {
@@ -285,16 +285,17 @@ int bitmap_import(struct cli *cli, int argc, char **argv)
 {
     static const struct option longs[] = {
         { "format", required_argument, NULL, 'f' }, { "granularity", required_argument, NULL, 'g' },
-        { "force-inconsistent", no_argument, NULL, 'F' }, { "help", no_argument, NULL, 'h' }, { 0 }
+        { "force-inconsistent", no_argument, NULL, 'F' }, { "context", required_argument, NULL, 'C' }, { "help", no_argument, NULL, 'h' }, { 0 }
     };
     CLEANUP(import_free) struct import *im = calloc(1, sizeof *im);
-    const char *format = NULL, *granularity = NULL;
+    const char *format = NULL, *granularity = NULL, *context = NULL;
     bool forced = false;
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         switch (c) {
         case 'f': format = optarg; break;
         case 'g': granularity = optarg; break;
         case 'F': forced = true; break;
+        case 'C': context = optarg; break;
         default: return cli_option(cli, c);
         }
     }
@@ -306,6 +307,7 @@ int bitmap_import(struct cli *cli, int argc, char **argv)
     im->disk = argv[optind];
     im->forced = forced;
     im->input.name = argv[argc - 1];
+    im->input.context = context;
     im->input.bitmap = argc - optind == 3 ? argv[optind + 1] : NULL;
     if (granularity)
         r = cli_size(cli, granularity, "--granularity", &im->input.granularity);
@@ -313,6 +315,8 @@ int bitmap_import(struct cli *cli, int argc, char **argv)
         r = check_arguments(cli, im);
     if (!r)
         r = find_format(cli, &im->input, format);
+    if (!r && context && im->input.ops != &input_nbd)
+        r = cli_usage(cli, "--context is for NBD servers, and '%s' is none", im->input.name);
     if (!r)
         r = ask_size(cli, im->disk, &im->input.disk_size);
     if (!r)

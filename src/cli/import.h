@@ -26,6 +26,7 @@ struct input {
     const char *bitmap;             /* BITMAP, or NULL: all that it has */
     uint64_t disk_size;             /* of the disk that the bitmaps are for */
     uint64_t granularity;           /* --granularity, or 0 */
+    const char *context;            /* --context, or NULL: the format knows it */
     /* Set by ops->open(), and `state` with them. */
     uint64_t size;                  /* of the disk that the bitmaps are of */
     const struct input_bitmap *bitmaps;
@@ -46,5 +47,7 @@ struct input_ops {
 
 /* inputs.c */
 extern const struct input_ops input_raw, input_json;
+/* input-nbd.c */
+extern const struct input_ops input_nbd;
 
 #endif
