@@ -34,6 +34,7 @@ typedef bool nbd_script(struct nbd_server *server, struct nbd_request *requests,
 struct nbd_server {
     /* what it offers */
     uint64_t size;
+    uint32_t block;             /* the smallest that may be read; 0: it does not say */
     bool no_structured, no_export, endless_list, garbage;
     const char *contexts[3];
     nbd_script *script;
@@ -121,7 +122,14 @@ static inline bool nbd_answer_go(struct nbd_server *s)
     nbd_add(&b, 0, 2);
     nbd_add(&b, s->size, 8);
     nbd_add(&b, 1, 2);
-    return nbd_answer_option(s, 7, 3, b.bytes, (uint32_t)b.n) && nbd_answer_option(s, 7, 1, NULL, 0);
+    if (!nbd_answer_option(s, 7, 3, b.bytes, (uint32_t)b.n))
+        return false;
+    b.n = 0;
+    nbd_add(&b, 3, 2);
+    nbd_add(&b, s->block, 4);
+    nbd_add(&b, s->block, 4);
+    nbd_add(&b, 32 * MiB, 4);
+    return (!s->block || nbd_answer_option(s, 7, 3, b.bytes, (uint32_t)b.n)) && nbd_answer_option(s, 7, 1, NULL, 0);
 }
 
 /* True: the client has opened the export. */

@@ -201,6 +201,50 @@ START_TEST(falls_silent)
 }
 END_TEST
 
+/* ------------------------------------------------------------ the time it takes */
+
+static _Atomic int64_t leap_ms;     /* how far the clock is ahead */
+
+int __real_clock_gettime(clockid_t clock, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
+{
+    int r = __real_clock_gettime(clock, ts);
+    int64_t ms = atomic_load(&leap_ms);
+    ts->tv_sec += ms / 1000;
+    ts->tv_nsec += ms % 1000 * 1000000;
+    ts->tv_sec += ts->tv_nsec / 1000000000;
+    ts->tv_nsec %= 1000000000;
+    return r;
+}
+
+/*
+ * 1 MiB is one request at a time, answered 64 KiB by 64 KiB: each takes 40 of the
+ * 60 seconds.  When the next request is here, the client has looked at the clock.
+ */
+static bool answer_slowly(struct nbd_server *s, struct nbd_request *requests, size_t n)
+{
+    ck_assert_uint_eq(n, 1);
+    atomic_fetch_add(&leap_ms, 40000);
+    return nbd_send_extents(s, requests->cookie, true, 1, (uint32_t[]){ 65536, 1 }, 1);
+}
+
+START_TEST(slow_but_alive)
+{
+    struct nbd_server server = { .size = MiB, .contexts = { OFFERED }, .script = answer_slowly };
+    struct nbd_source *source = NULL;
+    struct map *map = NULL;
+    nbd_server_begin(&server);
+    OK(nbd_source_open(NBD_URI, OFFERED, PATIENT_MS, &source, &unit_err));
+    OK(map_create_anonymous(16, &map, &unit_err));
+    OK(nbd_source_read(source, 16, map, NULL, &unit_err));
+    ck_assert_int_eq(leap_ms, 16 * 40000);
+    nbd_source_close(&source);
+    map_close(&map);
+    nbd_server_end(&server);
+}
+END_TEST
+
 /* ------------------------------------------------------------ endless answers */
 
 static bool trickle(struct nbd_server *s, struct nbd_request *requests, size_t n)
@@ -254,6 +298,7 @@ static void add_cases(Suite *suite)
     tc = unit_case(suite, "gone");
     tcase_add_test(tc, hangs_up_at_every_byte);
     tcase_add_test(tc, falls_silent);
+    tcase_add_test(tc, slow_but_alive);
     tcase_add_test(tc, endless);
     tcase_add_test(tc, stopped);
 }

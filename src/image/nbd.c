@@ -268,13 +268,12 @@ static int take_extents(struct nbd_source *s, struct request *r, const uint32_t 
             return wrong(s, at, "an extent behind what was asked for");
         if (length > s->size - at)
             return wrong(s, at, "an extent of %" PRIu64 " bytes, beyond the end at %" PRIu64, length, s->size);
-        /* The last extent may be longer than what was asked for. */
-        uint64_t end = length < r->end - at ? at + length : r->end;
-        uint64_t first = at >> s->shift, last = (end - 1) >> s->shift;
+        uint64_t first = at >> s->shift, last = (at + length - 1) >> s->shift;
         if (flags && map_set_alone(s->map, first, last - first + 1) < 0)
             return error_errno(&s->wrong, -ENOSPC, "cannot store the bits of '%.512s' of '%.1024s'", s->context, s->uri);
         at += length;
     }
+    /* The last extent may be longer than what was asked for. */
     r->answered = at < r->end ? at : r->end;
     if (r->answered % BLOCK_BYTES && r->answered < s->size)
         return wrong(s, r->answered, "its extents end there, in the middle of a block of %d bytes", BLOCK_BYTES);
@@ -358,7 +357,7 @@ static int read_all(struct nbd_source *s, const _Atomic bool *stop, struct df_er
             r = step(s, deadline, stop, err);
         if (r || !busy)
             return r;
-        for (unsigned i = 0; !r && !s->wrong.code && i < PIPELINE; i++)
+        for (unsigned i = 0; !r && i < PIPELINE; i++)
             r = take_reply(s, &s->requests[i], &finished, err);
         if (r || s->wrong.code)
             return r;
@@ -369,7 +368,7 @@ static int read_all(struct nbd_source *s, const _Atomic bool *stop, struct df_er
 
 int nbd_source_read(struct nbd_source *s, unsigned granularity_shift, struct map *map, const _Atomic bool *stop, struct df_error *err)
 {
-    uint64_t nbits = granularity_shift < 64 ? map_round_up(s->size, UINT64_C(1) << granularity_shift) : 0;
+    uint64_t nbits = map_round_up(s->size, UINT64_C(1) << granularity_shift);
     if (map->nbits != nbits)
         return error_set(err, -EINVAL, "cannot read '%.512s' of '%.1024s' into %" PRIu64 " bits: the disk has %" PRIu64 " bytes, which are %" PRIu64 " bits at that granularity",
                          s->context, s->uri, map->nbits, s->size, nbits);

@@ -36,7 +36,7 @@ uint64_t nbd_source_size(const struct nbd_source *source);
  * of the disk, every bit that a dirty extent touches.  `stop` may be NULL; soon
  * after it became true the call ends with -ECANCELED.  -ETIMEDOUT: the server
  * has finished no answer for timeout_ms.  After a failure the map is of no use,
- * and the source can only be closed.
+ * and the source can only be closed; after a success it may be read again.
  */
 int nbd_source_read(struct nbd_source *source, unsigned granularity_shift, struct map *map, const _Atomic bool *stop, struct df_error *err);
 
