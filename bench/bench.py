@@ -261,6 +261,34 @@ def bench_attack(build, source, base):
         keyed.stop()
 
 
+def bench_nbd(build, source, base):
+    """Ours beside nbdinfo, in turns, on bitmaps that qemu-nbd exports."""
+    for name, size, granularity, pattern, runs, goal in (("8 Mi extents", TIB, 65536, "alternate", 3, ">= 2"), ("16 TiB, empty", 16 * TIB, 65536, "empty", 25, "")):
+        image, sock, pid = (os.path.join(base, f"nbd-{pattern}.{kind}") for kind in ("qcow2", "sock", "pid"))
+        subprocess.check_output(["/usr/bin/python3", os.path.join(source, "tests/qcow2_bits.py"), image, str(size), str(granularity), "b", pattern])
+        server = subprocess.Popen(["qemu-nbd", "-r", "-t", "-B", "b", "-k", sock, "--pid-file=" + pid, image])
+        try:
+            while not os.path.exists(pid):
+                time.sleep(0.01)
+            uri, context = "nbd+unix:///?socket=" + sock, "qemu:dirty-bitmap:b"
+            commands = {"ours": [os.path.join(build, "bench/bench-nbd"), uri, context, str(granularity.bit_length() - 1)],
+                        "nbdinfo --map": ["nbdinfo", "--map=" + context, uri],
+                        "nbdinfo --map --totals": ["nbdinfo", "--map=" + context, "--totals", uri]}
+            times = {what: [] for what in commands}
+            for _ in range(runs):
+                for what, command in commands.items():
+                    start = time.perf_counter()
+                    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                    times[what].append(time.perf_counter() - start)
+        finally:
+            server.terminate()
+            server.wait()
+        for what in commands:
+            row(f"nbd: {name}: {what}, median", statistics.median(times[what]) * 1e3, "ms")
+        for what, goal_of in ("nbdinfo --map", goal), ("nbdinfo --map --totals", ""):
+            row(f"nbd: {name}: {what} / ours", statistics.median(t / o for t, o in zip(times[what], times["ours"])), "", goal_of)
+
+
 def warm_up(base):
     """A virtual machine gets its memory at the first touch, which is slow and not ours."""
     path = os.path.join(base, "warm")
@@ -275,7 +303,7 @@ def main():
     parser.add_argument("--build", default=".")
     parser.add_argument("--source", default=".")
     parser.add_argument("--json")
-    parser.add_argument("only", nargs="*", help="record fio prepare pivot stream sparse curve attack")
+    parser.add_argument("only", nargs="*", help="record fio prepare pivot stream sparse curve attack nbd")
     o = parser.parse_args()
     base = tempfile.mkdtemp(prefix="dirtyferry-bench-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     pair = None
@@ -284,7 +312,7 @@ def main():
         pair = Pair(o.build, base)
         parts = {"record": lambda: bench_record(o.build), "fio": lambda: bench_fio(o.build, o.source), "prepare": lambda: bench_prepare(pair),
                  "pivot": lambda: bench_pivot(pair), "sparse": lambda: bench_sparse(pair), "stream": lambda: bench_stream(pair, o.build),
-                 "curve": lambda: bench_curve(pair, o.build, base), "attack": lambda: bench_attack(o.build, o.source, base)}
+                 "curve": lambda: bench_curve(pair, o.build, base), "attack": lambda: bench_attack(o.build, o.source, base), "nbd": lambda: bench_nbd(o.build, o.source, base)}
         for name, run in parts.items():
             if not o.only or name in o.only:
                 run()
