@@ -64,7 +64,9 @@ libwire_la_SOURCES = \
 noinst_LTLIBRARIES += libimage.la
 libimage_la_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS)
 libimage_la_LIBADD = $(LIBNBD_LIBS)
-libimage_la_SOURCES = src/image/nbd.c src/image/nbd.h
+libimage_la_SOURCES = src/image/nbd.c src/image/nbd.h \
+	src/image/qcow2.h src/image/qcow2format.h src/image/qcow2image.h \
+	src/image/qcow2write.c src/image/qcow2open.c src/image/qcow2read.c
 
 noinst_LTLIBRARIES += libnet.la
 libnet_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS)

@@ -19,7 +19,7 @@ UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-scale tests/unit-mapfile 
 	tests/unit-storage tests/unit-handover tests/unit-model tests/unit-writer \
 	tests/unit-crash tests/unit-damage tests/unit-crash-model \
 	tests/unit-hostile tests/unit-hostile-files tests/unit-hostile-scribble \
-	tests/unit-hostile-group tests/unit-nbd tests/unit-nbd-hostile \
+	tests/unit-hostile-group tests/unit-qcow2 tests/unit-nbd tests/unit-nbd-hostile \
 	tests/stress-recording
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
@@ -106,6 +106,11 @@ tests_unit_nbd_LDADD = libimage.la $(UNIT_LIBS)
 tests_unit_nbd_hostile_SOURCES = tests/unit-nbd-hostile.c tests/nbd-server.h tests/unit.h
 tests_unit_nbd_hostile_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_nbd_hostile_LDADD = libimage.la $(UNIT_LIBS)
+
+tests_unit_qcow2_SOURCES = tests/unit-qcow2.c tests/unit.h
+tests_unit_qcow2_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_qcow2_LDADD = libimage.la $(UNIT_LIBS)
+tests_unit_qcow2_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=files_pwrite
 
 tests_stress_recording_SOURCES = tests/stress-recording.c tests/unit.h
 tests_stress_recording_CFLAGS = $(UNIT_CFLAGS)

@@ -25,7 +25,7 @@
 #include "cli/upload.h"
 #include "session/feed.h"
 
-static const struct input_ops *const formats[] = { &input_raw, &input_json, &input_nbd };
+static const struct input_ops *const formats[] = { &input_qcow2, &input_raw, &input_json, &input_nbd };
 #define NFORMATS (sizeof formats / sizeof *formats)
 
 struct import {

@@ -46,7 +46,7 @@ struct input_ops {
 };
 
 /* inputs.c */
-extern const struct input_ops input_raw, input_json;
+extern const struct input_ops input_qcow2, input_raw, input_json;
 /* input-nbd.c */
 extern const struct input_ops input_nbd;
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The formats that `bitmap export` writes, read again: raw and json.  Both hold
- * one bitmap without its name and its flags; json has extents in bytes, so its
- * granularity may be another one than it was exported with, rounded outwards.
+ * The formats that `bitmap export` writes, read again.  A qcow2 image says all of
+ * a bitmap.  raw and json hold one without its name and its flags; json has
+ * extents in bytes, so its granularity may be another one than it was exported
+ * with, rounded outwards.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -13,8 +14,10 @@
 #include <dirtyferry/bitmap.h>
 
 #include "base/bits.h"
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "cli/import.h"
+#include "image/qcow2.h"
 
 struct one {
     FILE *file;
@@ -166,3 +169,45 @@ static int json_read(struct input *in, size_t index, struct map *map, struct df_
 }
 
 const struct input_ops input_json = { .format = "json", .open = json_open, .read = json_read, .close = close_one };
+
+/* ------------------------------------------------------------------- qcow2 */
+
+struct image {
+    struct qcow2 *qcow2;
+    struct input_bitmap bitmaps[];
+};
+
+static int image_open(struct input *in, struct df_error *err)
+{
+    CLEANUP(qcow2_close) struct qcow2 *qcow2 = NULL;
+    const struct qcow2_bitmap *list;
+    int r = qcow2_open(in->name, &qcow2, err);
+    if (r < 0)
+        return r;
+    size_t n = qcow2_bitmaps(qcow2, &list);
+    struct image *image = in->state = calloc(1, sizeof *image + n * sizeof *image->bitmaps);
+    if (!image)
+        return error_errno(err, -ENOMEM, "cannot read '%.1024s'", in->name);
+    for (size_t i = 0; i < n; i++)      /* in an image bitmaps are persistent, all of them */
+        image->bitmaps[i] = (struct input_bitmap){ list[i].name, list[i].granularity, list[i].recording, true, list[i].in_use };
+    image->qcow2 = steal(&qcow2);
+    in->size = qcow2_size(image->qcow2);
+    in->bitmaps = image->bitmaps;
+    in->nbitmaps = n;
+    return 0;
+}
+
+static int image_read(struct input *in, size_t index, struct map *map, struct df_error *err)
+{
+    return qcow2_read(((struct image *)in->state)->qcow2, index, map, err);
+}
+
+static void image_close(struct input *in)
+{
+    struct image *image = in->state;
+    if (image)
+        qcow2_close(&image->qcow2);
+    free(image);
+}
+
+const struct input_ops input_qcow2 = { .format = "qcow2", .detect = qcow2_detect, .open = image_open, .read = image_read, .close = image_close };
