@@ -82,11 +82,13 @@ libnet_la_SOURCES = \
 	src/net/access.c src/net/access.h src/net/ipc.c src/net/ipc.h
 
 noinst_LTLIBRARIES += libqemu.la
-libqemu_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-libqemu_la_LIBADD = $(JANSSON_LIBS)
+libqemu_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(XXHASH_CFLAGS)
+libqemu_la_LIBADD = $(JANSSON_LIBS) $(XXHASH_LIBS)
 libqemu_la_SOURCES = \
 	src/qemu/qmp.c src/qemu/qmp.h src/qemu/node.c src/qemu/node.h \
-	src/qemu/attach.c src/qemu/attach.h
+	src/qemu/attach.c src/qemu/attach.h src/qemu/view.c src/qemu/view.h \
+	src/qemu/remote.c src/qemu/remote.h src/qemu/qemu.h src/qemu/source.c src/qemu/target.c \
+	src/qemu/export.c src/qemu/carrier.c
 
 noinst_LTLIBRARIES += libsession.la
 libsession_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS)
@@ -113,7 +115,7 @@ ENGINE_LIBS = libsession.la libnet.la libwire.la libbitmap.la libbase.la \
 
 sbin_PROGRAMS += dirtyferryd
 dirtyferryd_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(CAPNG_CFLAGS)
-dirtyferryd_LDADD = $(ENGINE_LIBS) $(CAPNG_LIBS)
+dirtyferryd_LDADD = libqemu.la libimage.la $(ENGINE_LIBS) $(CAPNG_LIBS)
 dirtyferryd_SOURCES = \
 	src/daemon/main.c src/daemon/accept.c src/daemon/admin.c src/daemon/admin.h \
 	src/daemon/options.c src/daemon/options.h \

@@ -32,16 +32,18 @@ enum remote_step {
     /* source */
     REMOTE_LOOK,        /* is the bitmap there and free?  Staged as it is there, without bits */
     REMOTE_FREEZE,      /* the pivot: it stands still, what is written from now on is noted beside it */
-    REMOTE_READ,        /* the bits that stand still, and those noted beside them until now, into the map */
+    REMOTE_READ,        /* the bits that stand still, and those noted beside them until now, are ORed into the map here */
     REMOTE_THAW,        /* the way back: it records on, with what was noted */
     REMOTE_DROP,        /* the target is operative: it goes away */
     /* target */
     REMOTE_ADD,         /* may the bitmap be made there?  Its child is, and does not record yet */
     REMOTE_RECORD,      /* the pivot: the child records */
-    REMOTE_MERGE,       /* the bitmap is there under its name, with the bits of the map and the child */
+    REMOTE_MERGE,       /* the bitmap is there under its name, with the bits of the map here and of the child */
     REMOTE_WITHDRAW,    /* the child goes away */
     REMOTE_GIVE_UP,     /* the same, or with all_dirty the bitmap is there with every bit set */
 };
+
+#define REMOTE_JOBS 64u             /* of a step, at most */
 
 /* One bitmap of a step. */
 struct remote_job {
@@ -49,7 +51,6 @@ struct remote_job {
     const char *bitmap;
     const uint8_t *session;
     struct df_bitmap_info info;     /* of what is staged */
-    struct map *map;                /* READ: into; MERGE: out of; NULL: it was merged before */
     bool all_dirty;                 /* GIVE_UP */
     bool recorded;                  /* RECORD was done once: a child that is not there has been lost */
     uint64_t late_bytes;            /* of disk, written after the pivot; READ: all, DROP: those since READ */

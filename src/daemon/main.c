@@ -37,6 +37,7 @@
 #include "daemon/ready.h"
 #include "daemon/statedir.h"
 #include "net/access.h"
+#include "qemu/remote.h"
 #include "session/session.h"
 #include "session/worker.h"
 
@@ -279,6 +280,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     d.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     quota_set_limit(d.options.max_bitmap_bytes);
+    backend_set_remote(qemu_remote_open);
     keep_heap();
     umask(077);
     int r = raise_descriptors(&d, &err);

@@ -83,11 +83,33 @@ static int open_to_group(int fd, const char *path, mode_t mode, gid_t group, str
     return r < 0 ? error_set(err, r, "cannot open '%s' to group %u of --writer-group: %s; the daemon's user must be in that group", path, (unsigned)group, strerror(-r)) : 0;
 }
 
-/* STATE/disks, then STATE: nobody gets in before the rest is as it should be. */
+/* Where QEMU reads what is for it and makes its socket (src/qemu): programs of the group may write there, so nothing in it is believed. */
+static int open_exchange(const struct statedir *dir, char path[PATH_MAX + 8], int *out, struct df_error *err)
+{
+    struct stat st;
+    snprintf(path, PATH_MAX + 8, "%s/qemu", dir->path);
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return error_errno(err, -errno, "cannot make '%s'", path);
+    CLEANUP(cleanup_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return error_errno(err, -errno, "cannot open '%s'", path);
+    if (st.st_uid != geteuid())
+        return error_set(err, -EPERM, "'%s' belongs to user %u, not to the daemon's: remove it", path, (unsigned)st.st_uid);
+    *out = steal_fd(&fd);
+    return 0;
+}
+
+/* STATE/disks and STATE/qemu, then STATE: nobody gets in before the rest is as it should be. */
 static int share_with(const struct statedir *dir, int fd, int disks, const char *path, gid_t group, struct df_error *err)
 {
+    CLEANUP(cleanup_fd) int qemu = -1;
+    char qemu_path[PATH_MAX + 8];
     join(group);
     int r = open_to_group(disks, path, 02750, group, err);
+    if (!r)
+        r = open_exchange(dir, qemu_path, &qemu, err);
+    if (!r)
+        r = open_to_group(qemu, qemu_path, 02770, group, err);
     if (!r)
         r = disk_share_all(dir->path, true, err);
     return r < 0 ? r : open_to_group(fd, dir->path, 0750, group, err);
@@ -97,7 +119,13 @@ static int share_with(const struct statedir *dir, int fd, int disks, const char 
 static int close_disks(const struct statedir *dir, int disks, const char *path, struct df_error *err)
 {
     struct stat st;
+    CLEANUP(cleanup_fd) int qemu = -1;
+    char qemu_path[PATH_MAX + 8];
     int r = fstat(disks, &st) == 0 && (st.st_mode & S_ISGID) ? disk_share_all(dir->path, false, err) : 0;
+    if (!r)
+        r = open_exchange(dir, qemu_path, &qemu, err);
+    if (!r)
+        r = files_limit_mode(qemu, qemu_path, 0700, err);
     return r < 0 ? r : files_limit_mode(disks, path, 0700, err);
 }
 

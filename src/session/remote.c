@@ -20,6 +20,8 @@
 #include "base/error.h"
 #include "session/session.h"
 
+_Static_assert(WIRE_SESSION_BITMAPS <= REMOTE_JOBS, "a step has a job for each bitmap of a session");
+
 struct remote_work {
     struct chore chore;         /* first: the hands hand this pointer back */
     struct session *session;
@@ -46,7 +48,6 @@ static void add_job(struct remote_work *w, unsigned i)
     w->bitmaps[w->n] = i;
     w->jobs[w->n++] = (struct remote_job){
         .backend = b->backend, .bitmap = b->bitmap, .session = w->session->uuid, .info = b->info,
-        .map = b->intake ? b->intake->parent.map : b->map.map,
         .all_dirty = w->session->all_dirty, .recorded = w->session->recorded, .late_bytes = b->late_bytes,
     };
 }
@@ -125,8 +126,9 @@ bool remote_defer(struct session *s, struct request *request)
 static void tidied(struct session *s, int r, const struct df_error *err)
 {
     void (*then)(struct session *s) = steal(&s->tidied);
-    if (r < 0 && r != -ENOTCONN) {
+    if (r < 0 && r != -ENOTCONN)
         session_note(s, err);
+    if (r < 0 && r != -ENOTCONN && r != -ENODATA) {
         s->tidy_ms = clock_ms() + TIDY_MS;
     } else {
         s->tidy = false;

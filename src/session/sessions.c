@@ -165,6 +165,8 @@ void session_save(struct session *s)
 
 void session_note(struct session *s, const struct df_error *err)
 {
+    if (!strcmp(s->message, err->message))
+        return;         /* of something that is tried again and again: once is enough */
     memcpy(s->message, err->message, sizeof s->message);
     log_warning("session %s %s: %s", s->text, role_name(s->role), s->message);
 }

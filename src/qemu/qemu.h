@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Disks whose bitmaps live in QEMU or in its storage daemon.
+ *
+ *   qmp.h      the monitor's protocol
+ *   view.h     what is there now
+ *   attach.h   which of our disks is which node of whom
+ *   qemu.h     the steps of a session there (backend/backend.h, enum remote_step):
+ *              remote.c dispatches, source.c and target.c do them
+ *   export.c   bits out of QEMU: by NBD
+ *   carrier.c  bits into QEMU: by an image that carries a bitmap
+ *
+ * What a session has in QEMU, under names that begin with "dirtyferry-":
+ *
+ *   SESSION-BITMAP-late    source: records from the pivot on.  It says that the
+ *                          bitmap was disabled by us, and nothing that is
+ *                          written late is lost: a roll-back merges it.
+ *   SESSION-BITMAP-child   target: records the guest's writes from the pivot on
+ *   a node, an export      while bits go in or out
+ *
+ * The bitmap itself is made on the target by the transaction that gives it its
+ * bits.  A parent that were there before would look to any backup program like a
+ * bitmap without dirty blocks, and a persistent one would be stored as such when
+ * QEMU quits in the middle.
+ */
+#ifndef QEMU_QEMU_H
+#define QEMU_QEMU_H
+
+#include "backend/backend.h"
+#include "qemu/attach.h"
+#include "qemu/qmp.h"
+#include "qemu/view.h"
+
+#define QEMU_MERGE_MS   60000       /* for the answer where QEMU copies bits; else QEMU_TIMEOUT_MS */
+#define QEMU_NAME_BYTES 96          /* of a reserved name */
+#define QEMU_ID_BYTES   32          /* of a node or an export */
+
+/* One disk. */
+struct qemu_remote {
+    struct remote base;
+    struct qemu_attachment at;
+    char state_dir[3072];
+    char disk[DF_DISK_NAME_MAX + 1];
+};
+
+/* One visit: a connection, and how things were when it began. */
+struct visit {
+    struct qmp *qmp;
+    json_t *view;
+};
+
+static inline const struct qemu_remote *qemu_of(const struct remote_job *job)
+{
+    return (const struct qemu_remote *)job->backend->remote;
+}
+
+/* remote.c */
+/* "SESSION-BITMAP-what" */
+void qemu_name(const struct remote_job *job, const char *what, char name[QEMU_NAME_BYTES]);
+/* Of the job's node and export. */
+void qemu_id(const struct remote_job *job, char id[QEMU_ID_BYTES]);
+/* The node, of the size that our disk has. */
+int qemu_check_node(const struct visit *v, const struct remote_job *job, struct df_error *err);
+/* STATE/qemu (daemon/statedir.c), where QEMU finds what is for it. */
+int qemu_open_directory(const struct qemu_remote *qemu, int *dirfd, struct df_error *err);
+
+/* source.c: each for all jobs of one QEMU */
+int qemu_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int qemu_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int qemu_read(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int qemu_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int qemu_drop(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+
+/* target.c */
+int qemu_add(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int qemu_record(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int qemu_merge(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int qemu_withdraw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int qemu_give_up(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+
+/* export.c: the bits of that bitmap of the job's node are ORed into `map` */
+int export_read(struct visit *v, const struct remote_job *job, const char *bitmap, struct map *map, struct df_error *err);
+/* What an earlier try may have left. */
+int export_remove(struct visit *v, const struct remote_job *job, struct df_error *err);
+
+/* carrier.c: a node that carries the bits of `map` in the bitmap CARRIER_BITMAP */
+#define CARRIER_BITMAP "bits"
+int carrier_add(struct visit *v, const struct remote_job *job, const struct map *map, struct df_error *err);
+void carrier_remove(struct visit *v, const struct remote_job *job);
+
+/* Shorthands for the actions of a transaction on a bitmap of the job's node. */
+void act(json_t *actions, const char *verb, const struct remote_job *job, const char *bitmap);
+void act_add(json_t *actions, const struct remote_job *job, const char *bitmap, bool disabled, bool persistent);
+void act_merge(json_t *actions, const struct remote_job *job, const char *target, json_t *sources);
+json_t *act_source(const char *node, const char *bitmap);
+
+#endif

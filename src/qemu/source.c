@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * QEMU as the source.
+ *
+ *   look    may the bitmap be moved?  Staged in our disk, without bits
+ *   freeze  one transaction: "late" records, then the bitmap is disabled.  In
+ *           that order no write is in neither.  Both take O(1) in QEMU; a copy
+ *           of the bitmap would take O(n), while the guest stands still.
+ *   read    the bitmap, which is busy as long as it is exported, and "late"
+ *   thaw    one transaction: the bitmap is enabled, then takes what "late" has
+ *   drop    one transaction: both go
+ *
+ * "late" is there from freeze until thaw or drop: it says how far we are.  It is
+ * never persistent, so it is not there in a QEMU that was started anew.
+ */
+#include "qemu/qemu.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+static const json_t *bitmap_of(const struct visit *v, const struct remote_job *job)
+{
+    return view_bitmap(v->view, qemu_of(job)->at.node, job->bitmap);
+}
+
+static const json_t *late_of(const struct visit *v, const struct remote_job *job, char name[QEMU_NAME_BYTES])
+{
+    qemu_name(job, "late", name);
+    return view_bitmap(v->view, qemu_of(job)->at.node, name);
+}
+
+static int check_bitmap(const struct visit *v, const struct remote_job *job, struct df_error *err)
+{
+    const struct qemu_remote *qemu = qemu_of(job);
+    const json_t *bitmap = bitmap_of(v, job);
+    if (!bitmap)
+        return error_set(err, -ENOENT, "there is no bitmap '%s' on node '%s' of the QEMU at '%s'", job->bitmap, qemu->at.node, qemu->at.socket);
+    if (view_flag(bitmap, "inconsistent"))
+        return error_set(err, -EINVAL, "bitmap '%s' of node '%s' is inconsistent: QEMU did not close it cleanly, it can only be removed", job->bitmap, qemu->at.node);
+    if (view_flag(bitmap, "busy"))
+        return error_set(err, -EBUSY, "bitmap '%s' of node '%s' is in use by a job or an export of QEMU: wait until that has ended", job->bitmap, qemu->at.node);
+    return 0;
+}
+
+/* ------------------------------------------------------------------- look */
+
+/* Of a session that never took it. */
+static int drop_staged(struct df_disk *disk, const char *bitmap, struct df_error *err)
+{
+    int r = df_bitmap_remove(disk, bitmap, err);
+    return r == -ENOENT ? 0 : r;
+}
+
+static int stage(const struct visit *v, const struct remote_job *job, struct df_error *err)
+{
+    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
+    const struct qemu_remote *qemu = qemu_of(job);
+    const json_t *bitmap = bitmap_of(v, job);
+    unsigned flags = (view_flag(bitmap, "recording") ? 0 : DF_BITMAP_DISABLED) | (view_flag(bitmap, "persistent") ? DF_BITMAP_PERSISTENT : 0);
+    int r = df_disk_open(qemu->state_dir, qemu->disk, &disk, err);
+    if (!r)
+        r = drop_staged(disk, job->bitmap, err);
+    return r < 0 ? r : df_bitmap_add(disk, job->bitmap, view_number(bitmap, "granularity"), flags, err);
+}
+
+int qemu_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+{
+    int r = 0;
+    for (size_t i = 0; !r && i < n; i++) {
+        r = qemu_check_node(v, jobs[i], err);
+        if (!r)
+            r = check_bitmap(v, jobs[i], err);
+        if (!r)
+            r = stage(v, jobs[i], err);
+    }
+    return r;
+}
+
+/* ------------------------------------------------------------------ pivot */
+
+static int plan_freeze(const struct visit *v, const struct remote_job *job, json_t *actions, struct df_error *err)
+{
+    char late[QEMU_NAME_BYTES];
+    const json_t *bitmap = bitmap_of(v, job);
+    if (late_of(v, job, late))
+        return 0;       /* by an earlier try */
+    int r = qemu_check_node(v, job, err);
+    if (!r)
+        r = check_bitmap(v, job, err);
+    if (!r && (view_flag(bitmap, "recording") != job->info.enabled || view_number(bitmap, "granularity") != job->info.granularity))
+        r = error_set(err, -ESTALE, "bitmap '%s' of node '%s' is not as it was at the prepare: cancel the session and prepare it anew", job->bitmap, qemu_of(job)->at.node);
+    if (r < 0)
+        return r;
+    act_add(actions, job, late, !job->info.enabled, false);
+    if (job->info.enabled)
+        act(actions, "disable", job, job->bitmap);
+    return 0;
+}
+
+int qemu_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+{
+    json_t *actions = json_array();
+    int r = 0;
+    for (size_t i = 0; !r && i < n; i++)
+        r = plan_freeze(v, jobs[i], actions, err);
+    if (!r && json_array_size(actions))
+        return qmp_transaction(v->qmp, actions, QEMU_TIMEOUT_MS, err);
+    json_decref(actions);
+    return r;
+}
+
+static int read_bitmap(struct visit *v, struct remote_job *job, struct df_error *err)
+{
+    struct backend *b = job->backend;
+    struct backend_map map = { 0 };
+    char name[QEMU_NAME_BYTES];
+    const json_t *late = late_of(v, job, name);
+    if (!late || !bitmap_of(v, job))
+        return error_set(err, -ENODATA, "bitmap '%s' of node '%s' was lost with its QEMU before its bits were read: abandon the session on the target with --all-dirty",
+                         job->bitmap, qemu_of(job)->at.node);
+    int r = b->ops->get_map(b, job->bitmap, job->session, &map, err);
+    if (r < 0)
+        return r;
+    r = export_read(v, job, job->bitmap, map.map, err);
+    if (!r && view_number(late, "count"))
+        r = export_read(v, job, name, map.map, err);
+    job->late_bytes = view_number(late, "count");
+    b->ops->put_map(b, &map);
+    return r;
+}
+
+int qemu_read(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+{
+    int r = 0;
+    for (size_t i = 0; !r && i < n; i++)
+        r = read_bitmap(v, jobs[i], err);
+    return r;
+}
+
+/* -------------------------------------------------------------- ways back */
+
+/* A disabled bitmap without "late": whatever was written since QEMU was started anew is in neither. */
+static int check_lost(const struct visit *v, const struct remote_job *job, struct df_error *err)
+{
+    const json_t *bitmap = bitmap_of(v, job);
+    if (!bitmap || !job->info.enabled || view_flag(bitmap, "recording"))
+        return 0;
+    return error_set(err, -ENODATA, "bitmap '%s' of node '%s' stays disabled: its QEMU was started anew since the pivot, and what was written there since is not in it; remove it and make a full backup",
+                     job->bitmap, qemu_of(job)->at.node);
+}
+
+int qemu_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+{
+    json_t *actions = json_array();
+    int r = 0, lost = 0;
+    for (size_t i = 0; !r && i < n; i++) {
+        const struct remote_job *job = jobs[i];
+        char late[QEMU_NAME_BYTES];
+        r = export_remove(v, job, err);
+        if (r < 0)
+            break;
+        if (!late_of(v, job, late)) {
+            lost = lost ? lost : check_lost(v, job, err);
+            continue;
+        }
+        if (bitmap_of(v, job) && job->info.enabled) {
+            act(actions, "enable", job, job->bitmap);
+            act_merge(actions, job, job->bitmap, json_pack("[s]", late));
+        }
+        act(actions, "remove", job, late);
+    }
+    if (r < 0 || !json_array_size(actions)) {
+        json_decref(actions);
+        return r < 0 ? r : lost;
+    }
+    r = qmp_transaction(v->qmp, actions, QEMU_MERGE_MS, err);
+    return r < 0 ? r : lost;
+}
+
+int qemu_drop(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+{
+    json_t *actions = json_array();
+    int r = 0;
+    for (size_t i = 0; !r && i < n; i++) {
+        struct remote_job *job = jobs[i];
+        char name[QEMU_NAME_BYTES];
+        const json_t *late = late_of(v, job, name), *bitmap = bitmap_of(v, job);
+        r = export_remove(v, job, err);
+        /* Without "late" it is ours only if it still stands as we left it: persistent, in a QEMU that was started anew. */
+        if (bitmap && (late || (job->info.enabled && !view_flag(bitmap, "recording"))))
+            act(actions, "remove", job, job->bitmap);
+        if (!late)
+            continue;
+        act(actions, "remove", job, name);
+        uint64_t written = view_number(late, "count");
+        job->late_bytes = written > job->late_bytes ? written - job->late_bytes : 0;
+    }
+    if (!r && json_array_size(actions))
+        return qmp_transaction(v->qmp, actions, QEMU_TIMEOUT_MS, err);
+    json_decref(actions);
+    return r;
+}
