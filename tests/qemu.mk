@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# QEMU and its storage daemon: the QMP client against a monitor in a thread.
+# QEMU and its storage daemon: the QMP client against a monitor in a thread, flows with the real programs.
 
 if HAVE_CHECK
 QEMU_TESTS = tests/unit-qmp
@@ -10,3 +10,6 @@ tests_unit_qmp_SOURCES = tests/unit-qmp.c tests/unit.h
 tests_unit_qmp_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_qmp_LDADD = libqemu.la libbase.la $(JANSSON_LIBS) $(CHECK_LIBS)
 endif
+
+TESTS += tests/flow-qemu-disk.sh
+EXTRA_DIST += tests/flow-qemu-disk.sh tests/qemu-common.sh

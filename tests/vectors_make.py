@@ -106,8 +106,10 @@ def control():
     yield m("hello with the largest id and a key that is not known", "request", "hello", id=2**64 - 1, later={"more": [1, None, -5, 1.5]})
     yield m("hello", "reply", "hello", daemon="dirtyferry 0.1.0", control="tcp://127.0.0.1:7440", data="tcp://127.0.0.1:7441", events="tcp://127.0.0.1:7442")
     yield m("disk-add, 1 EiB", "request", "disk-add", disk="vda", size=2**60)
+    yield m("disk-add, QEMU's", "request", "disk-add", disk="vda", qemu="/run/vm/qmp", node="drive0", nbd="127.0.0.1:10809")
     yield m("disk-add", "reply", "disk-add")
     yield m("disk-list", "reply", "disk-list", disks=[{"disk": "vda", "size": 1 << 30, "readonly": False, "bitmaps": 1}])
+    yield m("disk-list, a disk of QEMU", "reply", "disk-list", disks=[{"disk": "vda", "size": 1 << 30, "readonly": False, "bitmaps": 0, "qemu": "/run/vm/qmp drive0"}])
     yield m("bitmap-add", "request", "bitmap-add", disk="vda", bitmap="früh", granularity=65536, disabled=False, persistent=True)
     yield m("bitmap-merge", "request", "bitmap-merge", disk="vda", bitmap="b0", sources=[{"bitmap": "b1"}, {"disk": "vdb", "bitmap": "b2"}])
     yield m("bitmap-show", "reply", "bitmap-show", bitmap={"name": "b0", "granularity": 65536, "count": 327680, "recording": True, "busy": False, "persistent": False,

@@ -43,7 +43,7 @@ static int simple(struct cli *cli, int argc, char **argv, const char *type)
     if (r)
         return r;
     begin(&out, type, argv + optind);
-    return cli_call(cli, &out, NULL);
+    return cli_call_qemu(cli, &out, NULL);
 }
 
 static int add(struct cli *cli, int argc, char **argv)
@@ -73,7 +73,7 @@ static int add(struct cli *cli, int argc, char **argv)
     out_u64(&out, "granularity", bytes);
     out_bool(&out, "disabled", disabled);
     out_bool(&out, "persistent", persistent);
-    return cli_call(cli, &out, NULL);
+    return cli_call_qemu(cli, &out, NULL);
 }
 
 static int merge(struct cli *cli, int argc, char **argv)
@@ -95,7 +95,7 @@ static int merge(struct cli *cli, int argc, char **argv)
         out_close(&out);
     }
     out_close(&out);
-    return cli_call(cli, &out, NULL);
+    return cli_call_qemu(cli, &out, NULL);
 }
 
 static const char *flags(const node *b, char text[96])
@@ -117,7 +117,7 @@ static int list(struct cli *cli, int argc, char **argv)
         return r;
     client_begin(&out, "bitmap-list");
     out_text(&out, "disk", argv[optind]);
-    r = cli_call(cli, &out, &reply);
+    r = cli_call_qemu(cli, &out, &reply);
     if (r < 0)
         return r;
     if (cli->json) {
@@ -180,7 +180,7 @@ static int mark(struct cli *cli, int argc, char **argv)
     out_text(&out, "disk", argv[optind]);
     out_u64(&out, "offset", offset);
     out_u64(&out, "length", length);
-    return cli_call(cli, &out, NULL);
+    return cli_call_qemu(cli, &out, NULL);
 }
 
 int command_bitmap(struct cli *cli, int argc, char **argv)

@@ -57,6 +57,8 @@ int cli_subscribe(struct cli *cli, struct client *client, const char *prefix, st
 struct client *cli_client(struct cli *cli);
 /* Ask cli->endpoint.  *reply may be NULL. */
 int cli_call(struct cli *cli, struct out *out, struct message **reply);
+/* The same for what may be QEMU's to answer: the daemon waits for it, one request after the other. */
+int cli_call_qemu(struct cli *cli, struct out *out, struct message **reply);
 /* Split DISK/BITMAP; false if there is no BITMAP.  A disk's name that is too long stays too long: the daemon refuses it. */
 #define CLI_DISK_BYTES 1024
 bool cli_split(const char *text, char disk[CLI_DISK_BYTES], const char **bitmap);

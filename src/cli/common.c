@@ -55,14 +55,24 @@ struct client *cli_client(struct cli *cli)
     return cli->client;
 }
 
-int cli_call(struct cli *cli, struct out *out, struct message **reply)
+static int call(struct cli *cli, struct out *out, int hold_ms, struct message **reply)
 {
     struct client *client = cli_client(cli);
     if (!client) {
         out_destroy(out);
         return cli->err.code;
     }
-    return client_call(client, out, 0, reply, &cli->err);
+    return client_call(client, out, hold_ms, reply, &cli->err);
+}
+
+int cli_call(struct cli *cli, struct out *out, struct message **reply)
+{
+    return call(cli, out, 0, reply);
+}
+
+int cli_call_qemu(struct cli *cli, struct out *out, struct message **reply)
+{
+    return call(cli, out, 60000, reply);
 }
 
 bool cli_split(const char *text, char disk[CLI_DISK_BYTES], const char **bitmap)

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* dirtyferry disk ... */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/error.h"
 #include "base/size.h"
 #include "cli/cli.h"
 
 static const char usage[] =
     "Usage: dirtyferry [-c EP] [--json] disk add DISK --size SIZE\n"
+    "       dirtyferry [-c EP] disk add DISK --qemu QMP-SOCKET --node NODE [--nbd ADDRESS]\n"
     "       dirtyferry [-c EP] [--json] disk list\n"
     "       dirtyferry [-c EP] disk remove DISK\n"
     "       dirtyferry [-c EP] disk writable DISK\n"
     "A disk is known to the daemon by its name and size; its data is elsewhere.\n"
+    "With --qemu its bitmaps are those of a node of QEMU or its storage daemon.\n"
     "'writable' lets writes pass again to a disk that was moved away.\n";
 
 static const struct option no_options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
@@ -30,26 +35,86 @@ static int simple(struct cli *cli, int argc, char **argv, const char *type)
     return cli_call(cli, &out, NULL);
 }
 
+/* The daemon runs elsewhere: a relative path is made absolute. */
+static int put_path(struct cli *cli, struct out *out, const char *key, const char *path)
+{
+    CLEANUP(cleanup_free) char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+    char text[4096];
+    if (path[0] != '/' && !here)
+        return error_errno(&cli->err, -errno, "cannot find out which directory '%s' is in", path);
+    snprintf(text, sizeof text, "%s%s%s", here ? here : "", here ? "/" : "", path);
+    if (strlen(text) > 107)
+        return error_set(&cli->err, -EINVAL, "the path '%s' has %zu bytes: a socket's has at most 107, choose a shorter one", text, strlen(text));
+    out_text(out, key, text);
+    return 0;
+}
+
+struct qemu {
+    const char *socket, *node, *nbd;
+};
+
+static int put_qemu(struct cli *cli, struct out *out, const struct qemu *qemu)
+{
+    int r = put_path(cli, out, "qemu", qemu->socket);
+    out_text(out, "node", qemu->node);
+    if (r < 0 || !qemu->nbd)
+        return r;
+    if (strchr(qemu->nbd, '/') || !strchr(qemu->nbd, ':'))
+        return put_path(cli, out, "nbd", qemu->nbd);
+    out_text(out, "nbd", qemu->nbd);
+    return 0;
+}
+
 static int add(struct cli *cli, int argc, char **argv)
 {
-    static const struct option longs[] = { { "size", required_argument, NULL, 's' }, { "help", no_argument, NULL, 'h' }, { 0 } };
+    static const struct option longs[] = {
+        { "size", required_argument, NULL, 's' }, { "qemu", required_argument, NULL, 'q' }, { "node", required_argument, NULL, 'n' },
+        { "nbd", required_argument, NULL, 'b' }, { "help", no_argument, NULL, 'h' }, { 0 }
+    };
+    struct qemu qemu = { 0 };
     const char *size = NULL;
     uint64_t bytes = 0;
     struct out out;
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
-        if (c != 's')
-            return cli_option(cli, c);
-        size = optarg;
+        switch (c) {
+        case 's': size = optarg; break;
+        case 'q': qemu.socket = optarg; break;
+        case 'n': qemu.node = optarg; break;
+        case 'b': qemu.nbd = optarg; break;
+        default: return cli_option(cli, c);
+        }
     }
     int r = cli_arguments(cli, argc, 1, 1);
-    if (!r)
-        r = size ? cli_size(cli, size, "--size", &bytes) : cli_usage(cli, "--size is needed");
+    if (!r && !size == !qemu.socket)
+        r = cli_usage(cli, "either --size or --qemu is needed");
+    if (!r && !qemu.socket != !qemu.node)
+        r = cli_usage(cli, "--qemu and --node go together");
+    if (!r && qemu.nbd && !qemu.socket)
+        r = cli_usage(cli, "--nbd is for a disk of QEMU: give --qemu and --node");
+    if (!r && size)
+        r = cli_size(cli, size, "--size", &bytes);
     if (r)
         return r;
     client_begin(&out, "disk-add");
     out_text(&out, "disk", argv[optind]);
-    out_u64(&out, "size", bytes);
-    return cli_call(cli, &out, NULL);
+    if (size)
+        out_u64(&out, "size", bytes);
+    else
+        r = put_qemu(cli, &out, &qemu);
+    if (!r)
+        return cli_call_qemu(cli, &out, NULL);
+    out_destroy(&out);
+    return r;
+}
+
+static void print_disk(const node *disk)
+{
+    char size[SIZE_TEXT_BYTES], bitmaps[24];
+    const char *state = node_has(disk, "damaged") ? node_text(disk, "damaged") : node_bool(disk, "readonly") ? "readonly" : "-";
+    snprintf(bitmaps, sizeof bitmaps, "%" PRIu64, node_u64(disk, "bitmaps", 0));
+    bool is_qemu = node_has(disk, "qemu");
+    printf("%-24s %10s %8s  %s%s%s\n", node_text(disk, "disk"), size_format(node_u64(disk, "size", 0), size), is_qemu ? "-" : bitmaps, state,
+           is_qemu ? "  qemu: " : "", is_qemu ? node_text(disk, "qemu") : "");
 }
 
 static int list(struct cli *cli, int argc, char **argv)
@@ -72,11 +137,8 @@ static int list(struct cli *cli, int argc, char **argv)
     size_t n;
     const node *disks = node_list(reply->root, "disks", &n);
     printf("%-24s %10s %8s  %s\n", "DISK", "SIZE", "BITMAPS", "STATE");
-    for (size_t i = 0; i < n; i++) {
-        char size[SIZE_TEXT_BYTES];
-        printf("%-24s %10s %8" PRIu64 "  %s\n", node_text(&disks[i], "disk"), size_format(node_u64(&disks[i], "size", 0), size),
-               node_u64(&disks[i], "bitmaps", 0), node_has(&disks[i], "damaged") ? node_text(&disks[i], "damaged") : node_bool(&disks[i], "readonly") ? "readonly" : "-");
-    }
+    for (size_t i = 0; i < n; i++)
+        print_disk(&disks[i]);
     return 0;
 }
 

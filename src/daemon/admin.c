@@ -1,47 +1,41 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A request begins on the thread for its kind, which finds out whether its disk
+ * is QEMU's; if so, and the thread is not QEMU's, it comes back and goes there.
+ */
 #include "daemon/admin.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/quota.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/uuid.h"
 #include "bitmap/disk.h"
+#include "daemon/stores.h"
+#include "net/access.h"
 
-struct job {
-    struct chore chore;         /* first: the keeper hands this pointer back */
-    const char *state_dir;
-    struct request *request;
-    struct out out;             /* the reply when chore.r is 0 */
-};
-
-typedef int handler(const char *state_dir, const node *root, struct out *out, struct df_error *err);
-
-static const char *disk_name(const node *root)
+static const char *disk_name(const struct ask *ask)
 {
-    return node_text(root, "disk");
-}
-
-static const char *bitmap_name(const node *root)
-{
-    return node_text(root, "bitmap");
+    return node_text(ask->root, "disk");
 }
 
 /* ----------------------------------------------------------------- disks */
 
-static int disk_add(const char *state_dir, const node *root, struct out *out, struct df_error *err)
+static int disk_add(const struct ask *ask, struct out *out, struct df_error *err)
 {
     (void)out;
-    return df_disk_create(state_dir, disk_name(root), node_u64(root, "size", 0), err);
+    if (!node_has(ask->root, "size") || node_has(ask->root, "node") || node_has(ask->root, "nbd"))
+        return error_set(err, -EINVAL, "disk '%s' cannot be added: give a size, or the socket of QEMU and a node", disk_name(ask));
+    return df_disk_create(ask->state_dir, disk_name(ask), node_u64(ask->root, "size", 0), err);
 }
 
-static int disk_remove(const char *state_dir, const node *root, struct out *out, struct df_error *err)
+static int disk_remove(const struct ask *ask, struct out *out, struct df_error *err)
 {
     (void)out;
-    return df_disk_remove(state_dir, disk_name(root), err);
+    return df_disk_remove(ask->state_dir, disk_name(ask), err);
 }
 
 /* Behind this many bytes no further disk is put into a reply; the longest entry fits in what is left. */
@@ -59,8 +53,10 @@ static int put_disk(void *opaque, const char *name)
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
     CLEANUP(cleanup_free) struct df_bitmap_info *infos = NULL;
     size_t n = 0;
+    struct qemu_attachment qemu;
     struct df_error err;
-    int r = df_disk_open(l->state_dir, name, &disk, &err);
+    int attached = qemu_attachment(l->state_dir, name, &qemu, &err);
+    int r = attached < 0 ? attached : df_disk_open(l->state_dir, name, &disk, &err);
     if (!r)
         r = df_bitmap_list(disk, &infos, &n, &err);
     if (r == -ENOENT)
@@ -74,122 +70,47 @@ static int put_disk(void *opaque, const char *name)
     out_u64(l->out, "bitmaps", r < 0 ? 0 : n);
     if (r < 0)
         out_text(l->out, "damaged", err.message);
+    if (attached > 0) {
+        char where[sizeof qemu.socket + sizeof qemu.node];
+        snprintf(where, sizeof where, "%s %s", qemu.socket, qemu.node);
+        out_text(l->out, "qemu", where);
+    }
     out_close(l->out);
     return 0;
 }
 
-static int disk_list(const char *state_dir, const node *root, struct out *out, struct df_error *err)
+static int disk_list(const struct ask *ask, struct out *out, struct df_error *err)
 {
-    struct listing listing = { state_dir, out, 0 };
-    const char *only = disk_name(root);
+    struct listing listing = { ask->state_dir, out, 0 };
+    const char *only = node_text(ask->root, "disk");
     out_list(out, "disks");
-    int r = only ? put_disk(&listing, only) : df_disk_list(state_dir, put_disk, &listing, err);
+    int r = only ? put_disk(&listing, only) : df_disk_list(ask->state_dir, put_disk, &listing, err);
     out_close(out);
     if (r > 0)
         out_bool(out, "more", true);
     return r < 0 ? r : 0;
 }
 
-static int disk_writable(const char *state_dir, const node *root, struct out *out, struct df_error *err)
+static int disk_writable(const struct ask *ask, struct out *out, struct df_error *err)
 {
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
     CLEANUP(cleanup_free) struct df_bitmap_info *infos = NULL;
     size_t n = 0;
     (void)out;
-    int r = df_disk_open(state_dir, disk_name(root), &disk, err);
+    int r = df_disk_open(ask->state_dir, disk_name(ask), &disk, err);
     if (!r)
         r = df_bitmap_list(disk, &infos, &n, err);
     for (size_t i = 0; !r && i < n; i++)
         if (infos[i].busy)
             r = error_set(err, -EBUSY, "disk '%s' cannot be made writable: a session is moving its bitmap '%s'; roll it back or wait for it",
-                          disk_name(root), infos[i].name);
+                          disk_name(ask), infos[i].name);
     return r < 0 ? r : df_disk_unfence(disk, err);
 }
 
-/* --------------------------------------------------------------- bitmaps */
-
-static int bitmap_add(const char *state_dir, const node *root, struct out *out, struct df_error *err)
+void put_bitmap(struct out *out, const struct df_bitmap_info *info, uint64_t count, const char *hex)
 {
-    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    unsigned flags = (node_bool(root, "disabled") ? DF_BITMAP_DISABLED : 0) | (node_bool(root, "persistent") ? DF_BITMAP_PERSISTENT : 0);
-    uint64_t granularity = node_u64(root, "granularity", DF_GRANULARITY_DEFAULT);
-    (void)out;
-    int r = df_disk_open(state_dir, disk_name(root), &disk, err);
-    if (!r)
-        r = quota_enter(state_dir, "the bitmap", quota_bitmap_bytes(df_disk_size(disk), granularity), err);
-    if (r < 0)
-        return r;
-    r = df_bitmap_add(disk, bitmap_name(root), granularity, flags, err);
-    quota_leave();
-    return r;
-}
-
-static int on_bitmap(const char *state_dir, const node *root, struct df_error *err,
-                     int (*operation)(struct df_disk *disk, const char *bitmap, struct df_error *err))
-{
-    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    int r = df_disk_open(state_dir, disk_name(root), &disk, err);
-    return r < 0 ? r : operation(disk, bitmap_name(root), err);
-}
-
-static int bitmap_remove(const char *state_dir, const node *root, struct out *out, struct df_error *err)
-{
-    (void)out;
-    return on_bitmap(state_dir, root, err, df_bitmap_remove);
-}
-
-static int bitmap_clear(const char *state_dir, const node *root, struct out *out, struct df_error *err)
-{
-    (void)out;
-    return on_bitmap(state_dir, root, err, df_bitmap_clear);
-}
-
-static int bitmap_enable(const char *state_dir, const node *root, struct out *out, struct df_error *err)
-{
-    (void)out;
-    return on_bitmap(state_dir, root, err, df_bitmap_enable);
-}
-
-static int bitmap_disable(const char *state_dir, const node *root, struct out *out, struct df_error *err)
-{
-    (void)out;
-    return on_bitmap(state_dir, root, err, df_bitmap_disable);
-}
-
-static int merge_one(struct df_disk *disk, const char *state_dir, const node *root, const node *source, struct df_error *err)
-{
-    CLEANUP(df_disk_close) struct df_disk *other = NULL;
-    const char *name = disk_name(source);
-    int r = name ? df_disk_open(state_dir, name, &other, err) : 0;
-    return r < 0 ? r : df_bitmap_merge(disk, bitmap_name(root), other ? other : disk, bitmap_name(source), err);
-}
-
-static int bitmap_merge(const char *state_dir, const node *root, struct out *out, struct df_error *err)
-{
-    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    size_t n;
-    const node *sources = node_list(root, "sources", &n);
-    (void)out;
-    int r = df_disk_open(state_dir, disk_name(root), &disk, err);
-    for (size_t i = 0; !r && i < n; i++)
-        r = merge_one(disk, state_dir, root, &sources[i], err);
-    return r;
-}
-
-/* Count and hash of a bitmap that may not be used are shown all the same, as QEMU does; the hash only when the bits stand still. */
-static void put_bitmap(struct df_disk *disk, const struct df_bitmap_info *info, bool with_hash, struct out *out)
-{
-    char text[UUID_TEXT_BYTES], hex[DF_SHA256_HEX_BYTES];
-    struct map_ref *ref = NULL;
-    uint64_t count = 0;
-    if (disk_peek_map(disk, info->name, &ref) == 0) {
-        count = map_count(ref->map) * info->granularity;
-        if (with_hash)
-            map_sha256(ref->map, hex);
-        disk_put_map(disk, &ref);
-    } else {
-        with_hash = false;
-    }
+    static const uint8_t nobody[DF_SESSION_BYTES];
+    char text[UUID_TEXT_BYTES];
     out_text(out, "name", info->name);
     out_u64(out, "granularity", info->granularity);
     out_u64(out, "count", count);
@@ -199,119 +120,85 @@ static void put_bitmap(struct df_disk *disk, const struct df_bitmap_info *info, 
     out_bool(out, "inconsistent", info->inconsistent);
     out_bool(out, "frozen", info->frozen);
     out_bool(out, "readonly", info->readonly);
-    if (info->busy)
+    if (info->busy && memcmp(info->session, nobody, sizeof nobody))
         out_text(out, "session", uuid_format(info->session, text));
-    if (with_hash)
+    if (hex)
         out_text(out, "sha256", hex);
 }
 
-static int bitmap_list(const char *state_dir, const node *root, struct out *out, struct df_error *err)
-{
-    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    CLEANUP(cleanup_free) struct df_bitmap_info *infos = NULL;
-    size_t n;
-    int r = df_disk_open(state_dir, disk_name(root), &disk, err);
-    if (!r)
-        r = df_bitmap_list(disk, &infos, &n, err);
-    if (r < 0)
-        return r;
-    out_list(out, "bitmaps");
-    for (size_t i = 0; i < n; i++) {
-        out_map(out, NULL);
-        put_bitmap(disk, &infos[i], false, out);
-        out_close(out);
-    }
-    out_close(out);
-    return 0;
-}
+/* -------------------------------------------------------------- requests */
 
-static int bitmap_show(const char *state_dir, const node *root, struct out *out, struct df_error *err)
-{
-    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    struct df_bitmap_info info;
-    int r = df_disk_open(state_dir, disk_name(root), &disk, err);
-    if (!r)
-        r = df_bitmap_get_info(disk, bitmap_name(root), &info, err);
-    if (r < 0)
-        return r;
-    out_map(out, "bitmap");
-    put_bitmap(disk, &info, true, out);
-    out_close(out);
-    return 0;
-}
-
-static int bitmap_mark(const char *state_dir, const node *root, struct out *out, struct df_error *err)
-{
-    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    (void)out;
-    int r = df_disk_open(state_dir, disk_name(root), &disk, err);
-    return r < 0 ? r : df_disk_mark(disk, node_u64(root, "offset", 0), node_u64(root, "length", 0), err);
-}
-
-static int bitmap_extents(const char *state_dir, const node *root, struct out *out, struct df_error *err)
-{
-    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    CLEANUP(df_bitmap_close) struct df_bitmap *bitmap = NULL;
-    struct df_bitmap_info info;
-    uint64_t at = node_u64(root, "offset", 0), start = 0, length = 0;
-    int r = df_disk_open(state_dir, disk_name(root), &disk, err);
-    if (!r)
-        r = df_bitmap_get_info(disk, bitmap_name(root), &info, err);
-    if (!r)
-        r = df_bitmap_open(disk, bitmap_name(root), &bitmap, err);
-    if (r < 0)
-        return r;
-    bool more = false;
-    out_u64(out, "size", df_disk_size(disk));
-    out_u64(out, "granularity", info.granularity);
-    out_bool(out, "enabled", info.enabled);
-    out_list(out, "extents");
-    for (unsigned n = 0; (more = df_bitmap_next_dirty(bitmap, at, &start, &length)) && n < WIRE_EXTENT_NUMBERS; n += 2) {
-        out_u64(out, NULL, start);
-        out_u64(out, NULL, length);
-        at = start + length;
-    }
-    out_close(out);
-    if (more)
-        out_u64(out, "next", at);
-    r = df_bitmap_get_info(disk, bitmap_name(root), &info, err);
-    if (!r && info.inconsistent)        /* it became so while it was read: its file was cut, perhaps */
-        r = error_set(err, -EINVAL, "bitmap '%s' of disk '%s' has become inconsistent while it was read", bitmap_name(root), disk_name(root));
-    return r;
-}
-
-static const struct {
+/* `qemu`: for a disk of QEMU; NULL: the same for all. */
+static const struct command {
     const char *type;
-    handler *handle;
-} handlers[] = {
-    { "disk-add", disk_add },         { "disk-list", disk_list },           { "disk-remove", disk_remove },
-    { "disk-writable", disk_writable }, { "bitmap-add", bitmap_add },       { "bitmap-remove", bitmap_remove },
-    { "bitmap-clear", bitmap_clear }, { "bitmap-enable", bitmap_enable },   { "bitmap-disable", bitmap_disable },
-    { "bitmap-merge", bitmap_merge }, { "bitmap-list", bitmap_list },       { "bitmap-show", bitmap_show },
-    { "bitmap-mark", bitmap_mark },   { "bitmap-extents", bitmap_extents },
+    store_handler *handle, *qemu;
+} commands[] = {
+    { "disk-add", disk_add, qemu_disk_add },
+    { "disk-list", disk_list, NULL },
+    { "disk-remove", disk_remove, NULL },
+    { "disk-writable", disk_writable, NULL },
+    { "bitmap-add", native_add, qemu_add },
+    { "bitmap-remove", native_remove, qemu_remove },
+    { "bitmap-clear", native_clear, qemu_clear },
+    { "bitmap-enable", native_enable, qemu_enable },
+    { "bitmap-disable", native_disable, qemu_disable },
+    { "bitmap-merge", native_merge, qemu_merge },
+    { "bitmap-list", native_list, qemu_list },
+    { "bitmap-show", native_show, qemu_show },
+    { "bitmap-mark", native_mark, qemu_mark },
+    { "bitmap-extents", native_extents, qemu_extents },
 };
 
-static handler *find_handler(const char *type)
+struct job {
+    struct chore chore;         /* first: the keeper hands this pointer back */
+    struct admin *admin;
+    const struct command *command;
+    struct request *request;
+    struct ask ask;
+    bool on_qemu;               /* it is on QEMU's thread ... */
+    bool belongs_there;         /* ... or should be */
+    struct out out;             /* the reply when chore.r is 0 */
+};
+
+static const struct command *find_command(const char *type)
 {
-    for (unsigned i = 0; i < sizeof handlers / sizeof *handlers; i++)
-        if (!strcmp(handlers[i].type, type))
-            return handlers[i].handle;
+    for (unsigned i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(commands[i].type, type))
+            return &commands[i];
     return NULL;
 }
 
-/* ----------------------------------------------------------------- chores */
+/* 1: by QEMU. */
+static int find_store(struct job *job)
+{
+    if (!job->command->qemu)
+        return 0;
+    if (job->command->handle == disk_add)
+        return node_has(job->ask.root, "qemu");
+    return qemu_attachment(job->ask.state_dir, disk_name(&job->ask), &job->ask.qemu, &job->chore.err);
+}
 
 static void work(struct chore *chore)
 {
     struct job *job = (struct job *)chore;
-    const struct message *message = job->request->message;
+    int is_qemu = find_store(job);
     request_begin_reply(job->request, &job->out);
-    chore->r = find_handler(message->type->name)(job->state_dir, message->root, &job->out, &chore->err);
+    job->belongs_there = is_qemu > 0 && !job->on_qemu;
+    if (is_qemu < 0)
+        chore->r = is_qemu;
+    else if (!job->belongs_there)
+        chore->r = (is_qemu ? job->command->qemu : job->command->handle)(&job->ask, &job->out, &chore->err);
 }
 
 static void done(struct chore *chore)
 {
     struct job *job = (struct job *)chore;
+    if (job->belongs_there) {
+        out_destroy(&job->out);
+        job->on_qemu = true;
+        keeper_send(job->admin->keepers[ADMIN_QEMU], chore);
+        return;
+    }
     if (chore->r == 0) {
         request_reply(&job->request, &job->out);
     } else {
@@ -321,17 +208,46 @@ static void done(struct chore *chore)
     free(job);
 }
 
-bool admin_request(struct keeper *keeper, const char *state_dir, struct request *request)
+bool admin_request(struct admin *admin, struct request *request)
 {
-    if (!find_handler(request->message->type->name))
+    const char *type = request->message->type->name;
+    const struct command *command = find_command(type);
+    if (!command)
         return false;
     struct job *job = calloc(1, sizeof *job);
     if (!job)
         abort();
     job->chore.work = work;
     job->chore.done = done;
-    job->state_dir = state_dir;
+    job->admin = admin;
+    job->command = command;
     job->request = request;
-    keeper_send(keeper, &job->chore);
+    job->ask.state_dir = admin->state_dir;
+    job->ask.root = request->message->root;
+    keeper_send(admin->keepers[access_looks(type) ? ADMIN_LOOKS : ADMIN_CHANGES], &job->chore);
     return true;
+}
+
+/* --------------------------------------------------------------- threads */
+
+int admin_start(struct admin *admin, const struct net *net, const char *state_dir, struct df_error *err)
+{
+    static const char *const endpoints[ADMIN_THREADS] = { "inproc://changes", "inproc://looks", "inproc://qemu" };
+    int r = 0;
+    admin->state_dir = state_dir;
+    for (unsigned i = 0; !r && i < ADMIN_THREADS; i++)
+        r = keeper_start(net, endpoints[i], &admin->keepers[i], err);
+    return r;
+}
+
+void admin_stop(struct admin *admin)
+{
+    for (unsigned i = 0; i < ADMIN_THREADS; i++)
+        keeper_stop(&admin->keepers[i]);
+}
+
+void admin_receive(struct admin *admin)
+{
+    for (unsigned i = 0; i < ADMIN_THREADS; i++)
+        keeper_receive(admin->keepers[i]);
 }

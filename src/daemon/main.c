@@ -7,7 +7,7 @@
  *             that takes time in proportion to a bitmap.
  *   guard     who may come in, and whose connection is cut (net/guard.h)
  *   receiver  the data socket and the parents that are filled (session/receive.h)
- *   admin     disks and bitmaps: two, for changes and for looks (daemon/admin.h)
+ *   admin     disks and bitmaps: three, for changes, for looks, and for QEMU's (daemon/admin.h)
  *   keeper    syncing and dumps (session/keep.h)
  *   hands     one for each step in another process (session/hands.h)
  *   workers   those of the sessions (session/worker.h)
@@ -36,7 +36,6 @@
 #include "daemon/privilege.h"
 #include "daemon/ready.h"
 #include "daemon/statedir.h"
-#include "net/access.h"
 #include "qemu/remote.h"
 #include "session/session.h"
 #include "session/worker.h"
@@ -46,7 +45,7 @@ struct daemon {
     struct net net;
     struct guard *guard;
     struct engine *engine;
-    struct keeper *changes, *looks;             /* the admin threads */
+    struct admin admin;
     char control[256], data[256], events[256];  /* where they really listen */
     struct statedir state;
     unsigned descriptors;                       /* that may be open */
@@ -123,9 +122,7 @@ static int start_threads(struct daemon *d, struct df_error *err)
     int r = keeper_start(&d->net, "inproc://keeper", &d->engine->keeper, err);
     if (!r)
         r = hands_start(&d->engine->hands, err);
-    if (!r)
-        r = keeper_start(&d->net, "inproc://changes", &d->changes, err);
-    return r < 0 ? r : keeper_start(&d->net, "inproc://looks", &d->looks, err);
+    return r < 0 ? r : admin_start(&d->admin, &d->net, d->state.path, err);
 }
 
 static int start(struct daemon *d, struct df_error *err)
@@ -177,8 +174,7 @@ static void stop(struct daemon *d)
     struct engine *engine = d->engine;
     if (!engine)
         return;
-    keeper_stop(&d->changes);
-    keeper_stop(&d->looks);
+    admin_stop(&d->admin);
     receiver_stop(&engine->receiver);
     keeper_stop(&engine->keeper);
     hands_stop(&engine->hands);
@@ -217,15 +213,14 @@ static void handle_requests(struct daemon *d)
         log_debug("request '%s'", type);
         if (!strcmp(type, "hello"))
             handle_hello(d, request);
-        else if (!admin_request(access_looks(type) ? d->looks : d->changes, d->state.path, request) && !engine_request(d->engine, request))
+        else if (!admin_request(&d->admin, request) && !engine_request(d->engine, request))
             abort();    /* the schema has a request that nobody handles: a test sees to it that there is none */
     }
 }
 
 static void handle_done(struct daemon *d)
 {
-    keeper_receive(d->changes);
-    keeper_receive(d->looks);
+    admin_receive(&d->admin);
     for (struct order *order; (order = receiver_done(d->engine->receiver));)
         engine_order_done(d->engine, order);
     keeper_receive(d->engine->keeper);
@@ -237,7 +232,8 @@ static int serve(struct daemon *d, struct df_error *err)
     struct engine *engine = d->engine;
     void *const sockets[] = {
         server_socket(engine->server), server_inproc_socket(engine->server), engine->events, receiver_socket(engine->receiver),
-        keeper_socket(d->changes), keeper_socket(d->looks), keeper_socket(engine->keeper),
+        keeper_socket(d->admin.keepers[ADMIN_CHANGES]), keeper_socket(d->admin.keepers[ADMIN_LOOKS]), keeper_socket(d->admin.keepers[ADMIN_QEMU]),
+        keeper_socket(engine->keeper),
     };
     enum { SOCKETS = sizeof sockets / sizeof *sockets, FIXED = SOCKETS + 2 };
     static zmq_pollitem_t items[FIXED + SESSIONS_MAX + ENDED_SESSIONS];

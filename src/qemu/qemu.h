@@ -65,18 +65,18 @@ int qemu_check_node(const struct visit *v, const struct remote_job *job, struct 
 int qemu_open_directory(const struct qemu_remote *qemu, int *dirfd, struct df_error *err);
 
 /* source.c: each for all jobs of one QEMU */
-int qemu_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
-int qemu_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
-int qemu_read(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
-int qemu_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
-int qemu_drop(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int step_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int step_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int step_read(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int step_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int step_drop(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
 
 /* target.c */
-int qemu_add(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
-int qemu_record(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
-int qemu_merge(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
-int qemu_withdraw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
-int qemu_give_up(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int step_add(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int step_record(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int step_merge(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int step_withdraw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int step_give_up(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
 
 /* export.c: the bits of that bitmap of the job's node are ORed into `map` */
 int export_read(struct visit *v, const struct remote_job *job, const char *bitmap, struct map *map, struct df_error *err);

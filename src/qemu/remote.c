@@ -92,9 +92,9 @@ int qemu_check_node(const struct visit *v, const struct remote_job *job, struct 
 typedef int step(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
 
 static step *const steps[] = {
-    [REMOTE_LOOK] = qemu_look,     [REMOTE_FREEZE] = qemu_freeze, [REMOTE_READ] = qemu_read,         [REMOTE_THAW] = qemu_thaw,
-    [REMOTE_DROP] = qemu_drop,     [REMOTE_ADD] = qemu_add,       [REMOTE_RECORD] = qemu_record,     [REMOTE_MERGE] = qemu_merge,
-    [REMOTE_WITHDRAW] = qemu_withdraw, [REMOTE_GIVE_UP] = qemu_give_up,
+    [REMOTE_LOOK] = step_look,     [REMOTE_FREEZE] = step_freeze, [REMOTE_READ] = step_read,         [REMOTE_THAW] = step_thaw,
+    [REMOTE_DROP] = step_drop,     [REMOTE_ADD] = step_add,       [REMOTE_RECORD] = step_record,     [REMOTE_MERGE] = step_merge,
+    [REMOTE_WITHDRAW] = step_withdraw, [REMOTE_GIVE_UP] = step_give_up,
 };
 
 static int visit(step *run, struct remote_job **jobs, size_t n, struct df_error *err)

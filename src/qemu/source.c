@@ -67,7 +67,7 @@ static int stage(const struct visit *v, const struct remote_job *job, struct df_
     return r < 0 ? r : df_bitmap_add(disk, job->bitmap, view_number(bitmap, "granularity"), flags, err);
 }
 
-int qemu_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+int step_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     int r = 0;
     for (size_t i = 0; !r && i < n; i++) {
@@ -101,7 +101,7 @@ static int plan_freeze(const struct visit *v, const struct remote_job *job, json
     return 0;
 }
 
-int qemu_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+int step_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     json_t *actions = json_array();
     int r = 0;
@@ -133,7 +133,7 @@ static int read_bitmap(struct visit *v, struct remote_job *job, struct df_error 
     return r;
 }
 
-int qemu_read(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+int step_read(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     int r = 0;
     for (size_t i = 0; !r && i < n; i++)
@@ -153,7 +153,7 @@ static int check_lost(const struct visit *v, const struct remote_job *job, struc
                      job->bitmap, qemu_of(job)->at.node);
 }
 
-int qemu_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+int step_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     json_t *actions = json_array();
     int r = 0, lost = 0;
@@ -181,7 +181,7 @@ int qemu_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
     return r < 0 ? r : lost;
 }
 
-int qemu_drop(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+int step_drop(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     json_t *actions = json_array();
     int r = 0;

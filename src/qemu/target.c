@@ -71,7 +71,7 @@ static int carry_out(struct visit *v, json_t *actions, int r, struct df_error *e
     return r;
 }
 
-int qemu_add(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+int step_add(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     json_t *actions = json_array();
     int r = 0;
@@ -89,7 +89,7 @@ static int lost(const struct remote_job *job, struct df_error *err)
                      qemu_of(job)->at.node, qemu_of(job)->at.socket, job->bitmap);
 }
 
-int qemu_record(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+int step_record(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     json_t *actions = json_array();
     int r = 0;
@@ -153,7 +153,7 @@ static int merge(struct visit *v, const struct remote_job *job, struct df_error 
     return r;
 }
 
-int qemu_merge(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+int step_merge(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     int r = 0;
     for (size_t i = 0; !r && i < n; i++)
@@ -163,7 +163,7 @@ int qemu_merge(struct visit *v, struct remote_job **jobs, size_t n, struct df_er
 
 /* -------------------------------------------------------------- ways back */
 
-int qemu_withdraw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+int step_withdraw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     json_t *actions = json_array();
     for (size_t i = 0; i < n; i++) {
@@ -188,10 +188,10 @@ static int all_dirty(struct visit *v, const struct remote_job *job, struct df_er
     return r < 0 ? r : make_bitmap(v, job, ones, has_child ? child : NULL, err);
 }
 
-int qemu_give_up(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
+int step_give_up(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     int r = 0;
     for (size_t i = 0; !r && i < n && jobs[i]->all_dirty; i++)
         r = all_dirty(v, jobs[i], err);
-    return r < 0 || jobs[0]->all_dirty ? r : qemu_withdraw(v, jobs, n, err);
+    return r < 0 || jobs[0]->all_dirty ? r : step_withdraw(v, jobs, n, err);
 }

@@ -52,11 +52,17 @@ static const struct field hello_reply[] = {
 };
 
 static const struct field a_disk[] = { DISK, END };
-static const struct field disk_add[] = { DISK, NUMBER("size"), END };
+static const struct field disk_add[] = {
+    DISK,
+    { "size", FIELD_U64, true, U64_ANY, 0 },         /* or: */
+    { "qemu", FIELD_TEXT, true, 1, 107, 0 }, { "node", FIELD_TEXT, true, 1, 255, 0 }, { "nbd", FIELD_TEXT, true, 1, 255, 0 },
+    END
+};
 static const struct field disk_item[] = {
     DISK, DISK_SIZE, FLAG("readonly"),
     { "bitmaps", FIELD_U64, false, U32_ANY, 0 },
     { "damaged", FIELD_TEXT, true, 1, 4096, 0 },     /* why it cannot be opened; the rest is meaningless then */
+    { "qemu", FIELD_TEXT, true, 3, 363, 0 },         /* its bitmaps are QEMU's: socket, space, node */
     END
 };
 static const struct field disk_list[] = { { "disk", FIELD_TEXT, true, 1, 255, 0 }, END };
