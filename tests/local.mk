@@ -106,6 +106,7 @@ tests_unit_nbd_LDADD = libimage.la $(UNIT_LIBS)
 tests_unit_nbd_hostile_SOURCES = tests/unit-nbd-hostile.c tests/nbd-server.h tests/unit.h
 tests_unit_nbd_hostile_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_nbd_hostile_LDADD = libimage.la $(UNIT_LIBS)
+tests_unit_nbd_hostile_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime
 
 tests_unit_qcow2_SOURCES = tests/unit-qcow2.c tests/unit.h
 tests_unit_qcow2_CFLAGS = $(UNIT_CFLAGS)
