@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/uuid.h"
 #include "daemon/stores.h"
 
 #define LISTED_MAX 256u     /* as many as a reply of bitmap-list may have */
@@ -42,6 +43,46 @@ static int check_name(const char *bitmap, struct df_error *err)
                ? error_set(err, -EINVAL, "bitmap names that begin with '%s', as '%s', are kept for sessions: choose another", QEMU_RESERVED, bitmap) : 0;
 }
 
+/* -------------------------------------------------------------- sessions */
+
+struct staged {
+    struct df_bitmap_info *infos;
+    size_t n;
+};
+
+static void staged_free(struct staged *staged)
+{
+    free(staged->infos);
+}
+
+/* What sessions have under way with bitmaps of this disk. */
+static int look_at_sessions(const struct ask *ask, struct staged *staged, struct df_error *err)
+{
+    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
+    int r = df_disk_open(ask->state_dir, disk_name(ask), &disk, err);
+    return r < 0 ? r : df_bitmap_list(disk, &staged->infos, &staged->n, err);
+}
+
+static const struct df_bitmap_info *find_staged(const struct staged *staged, const char *bitmap)
+{
+    for (size_t i = 0; i < staged->n; i++)
+        if (staged->infos[i].busy && !strcmp(staged->infos[i].name, bitmap))
+            return &staged->infos[i];
+    return NULL;
+}
+
+/* QEMU does not know that a session counts on it. */
+static int check_free(const struct ask *ask, struct df_error *err)
+{
+    CLEANUP(staged_free) struct staged staged = { 0 };
+    char session[UUID_TEXT_BYTES];
+    int r = look_at_sessions(ask, &staged, err);
+    const struct df_bitmap_info *known = r < 0 ? NULL : find_staged(&staged, bitmap_name(ask));
+    if (known)
+        r = error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is in use by session %s", bitmap_name(ask), disk_name(ask), uuid_format(known->session, session));
+    return r;
+}
+
 /* --------------------------------------------------------------- changes */
 
 /* Connected, and the name of the request is one that users may have. */
@@ -51,12 +92,18 @@ static int connect_for_bitmap(const struct ask *ask, struct qmp **qmp, struct df
     return r < 0 ? r : qmp_open(ask->qemu.socket, QEMU_TIMEOUT_MS, qmp, err);
 }
 
+static int connect_for_change(const struct ask *ask, struct qmp **qmp, struct df_error *err)
+{
+    int r = check_free(ask, err);
+    return r < 0 ? r : connect_for_bitmap(ask, qmp, err);
+}
+
 int qemu_add(const struct ask *ask, struct out *out, struct df_error *err)
 {
     CLEANUP(qmp_close) struct qmp *qmp = NULL;
     unsigned flags = (node_bool(ask->root, "disabled") ? DF_BITMAP_DISABLED : 0) | (node_bool(ask->root, "persistent") ? DF_BITMAP_PERSISTENT : 0);
     (void)out;
-    int r = connect_for_bitmap(ask, &qmp, err);
+    int r = connect_for_change(ask, &qmp, err);
     return r < 0 ? r : qemu_bitmap_add(qmp, ask->qemu.node, bitmap_name(ask), node_u64(ask->root, "granularity", DF_GRANULARITY_DEFAULT), flags, err);
 }
 
@@ -64,7 +111,7 @@ static int on_bitmap(const struct ask *ask, struct df_error *err,
                      int (*operation)(struct qmp *qmp, const char *node, const char *bitmap, struct df_error *err))
 {
     CLEANUP(qmp_close) struct qmp *qmp = NULL;
-    int r = connect_for_bitmap(ask, &qmp, err);
+    int r = connect_for_change(ask, &qmp, err);
     return r < 0 ? r : operation(qmp, ask->qemu.node, bitmap_name(ask), err);
 }
 
@@ -122,39 +169,39 @@ int qemu_merge(const struct ask *ask, struct out *out, struct df_error *err)
         sources[i] = (struct qemu_source){ nodes[i].node, node_text(&items[i], "bitmap") };
     }
     if (!r)
-        r = connect_for_bitmap(ask, &qmp, err);
+        r = connect_for_change(ask, &qmp, err);
     return r < 0 ? r : qemu_bitmap_merge(qmp, ask->qemu.node, bitmap_name(ask), sources, n, err);
 }
 
 /* ----------------------------------------------------------------- looks */
 
-struct staged {
-    struct df_bitmap_info *infos;
-    size_t n;
-};
-
-static void staged_free(struct staged *staged)
-{
-    free(staged->infos);
-}
-
-/* What sessions have under way with bitmaps of this disk. */
-static int look_at_sessions(const struct ask *ask, struct staged *staged, struct df_error *err)
-{
-    CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    int r = df_disk_open(ask->state_dir, disk_name(ask), &disk, err);
-    return r < 0 ? r : df_bitmap_list(disk, &staged->infos, &staged->n, err);
-}
-
 static void add_session(struct df_bitmap_info *info, const struct staged *staged)
 {
+    const struct df_bitmap_info *known = find_staged(staged, info->name);
+    if (!known)
+        return;
+    info->busy = true;
+    info->frozen = known->frozen;
+    memcpy(info->session, known->session, sizeof info->session);
+}
+
+/* The frozen parent of a target: QEMU gets it when it is whole. */
+static bool is_coming(const struct df_bitmap_info *known, const struct df_bitmap_info *infos, size_t n)
+{
+    bool is_there = false;
+    for (size_t i = 0; i < n; i++)
+        is_there = is_there || !strcmp(infos[i].name, known->name);
+    return known->busy && known->frozen && !is_there;
+}
+
+static void put_coming(struct out *out, const struct staged *staged, const struct df_bitmap_info *infos, size_t n)
+{
     for (size_t i = 0; i < staged->n; i++) {
-        const struct df_bitmap_info *known = &staged->infos[i];
-        if (!known->busy || strcmp(known->name, info->name))
+        if (!is_coming(&staged->infos[i], infos, n))
             continue;
-        info->busy = true;
-        info->frozen = known->frozen;
-        memcpy(info->session, known->session, sizeof info->session);
+        out_map(out, NULL);
+        put_bitmap(out, &staged->infos[i], 0, NULL);
+        out_close(out);
     }
 }
 
@@ -183,6 +230,18 @@ int qemu_list(const struct ask *ask, struct out *out, struct df_error *err)
         put_bitmap(out, &infos[i], counts[i], NULL);
         out_close(out);
     }
+    put_coming(out, &staged, infos, n);
+    out_close(out);
+    return 0;
+}
+
+static int show_coming(const struct ask *ask, const struct staged *staged, struct out *out)
+{
+    const struct df_bitmap_info *known = find_staged(staged, bitmap_name(ask));
+    if (!known || !known->frozen)
+        return -ENOENT;
+    out_map(out, "bitmap");
+    put_bitmap(out, known, 0, NULL);
     out_close(out);
     return 0;
 }
@@ -199,6 +258,8 @@ int qemu_show(const struct ask *ask, struct out *out, struct df_error *err)
         r = connect_for_bitmap(ask, &qmp, err);
     if (!r)
         r = qemu_bitmap_find(qmp, ask->qemu.node, bitmap_name(ask), &info, &count, err);
+    if (r == -ENOENT && show_coming(ask, &staged, out) == 0)
+        return 0;
     if (r < 0)
         return r;
     r = qemu_bitmap_sha256(qmp, ask->qemu.node, bitmap_name(ask), hex, err);
