@@ -2,9 +2,9 @@
 # Fuzz targets (tests/fuzz/fuzz-NAME.c), in two ways: `make fuzz` builds them with clang and libFuzzer in fuzz/ and runs
 # them; `make check` gives the seeds and what was found before to the same targets as this build compiles them.
 
-fuzz_names = control data events dump journal keys disk map
+fuzz_names = control data events dump journal keys disk map qcow2
 fuzz_targets = tests/fuzz/fuzz-control tests/fuzz/fuzz-data tests/fuzz/fuzz-events tests/fuzz/fuzz-dump \
-	tests/fuzz/fuzz-journal tests/fuzz/fuzz-keys tests/fuzz/fuzz-disk tests/fuzz/fuzz-map
+	tests/fuzz/fuzz-journal tests/fuzz/fuzz-keys tests/fuzz/fuzz-disk tests/fuzz/fuzz-map tests/fuzz/fuzz-qcow2
 
 # Not the whole directory: the build has objects in one of that name.
 EXTRA_DIST += tests/fuzz.sh tests/fuzz-replay.sh tests/fuzz/seeds.py tests/fuzz/regressions
@@ -73,6 +73,12 @@ tests_fuzz_fuzz_disk_CPPFLAGS = $(fuzz_cppflags)
 tests_fuzz_fuzz_disk_CFLAGS = $(fuzz_cflags)
 tests_fuzz_fuzz_disk_LDFLAGS = $(fuzz_ldflags) $(fuzz_wraps) -Wl,--wrap=fcntl -Wl,--wrap=openat -Wl,--wrap=fstat
 tests_fuzz_fuzz_disk_LDADD = libbitmap.la libbase.la
+
+tests_fuzz_fuzz_qcow2_SOURCES = tests/fuzz/fuzz-qcow2.c tests/fuzz/fuzz.h $(fuzz_main)
+tests_fuzz_fuzz_qcow2_CPPFLAGS = $(fuzz_cppflags)
+tests_fuzz_fuzz_qcow2_CFLAGS = $(fuzz_cflags)
+tests_fuzz_fuzz_qcow2_LDFLAGS = $(fuzz_ldflags)
+tests_fuzz_fuzz_qcow2_LDADD = libimage.la libbitmap.la libbase.la
 
 # ---- make fuzz
 

@@ -13,7 +13,7 @@ seconds=$1
 shift
 src=${abs_top_srcdir:-$(cd "$(dirname "$0")/.." && pwd)}
 build=${abs_top_builddir:-$PWD}/fuzz
-declare -A longest=([control]=4096 [data]=8192 [events]=4096 [dump]=8192 [journal]=4096 [keys]=2048 [disk]=1024 [map]=1024)
+declare -A longest=([control]=4096 [data]=8192 [events]=4096 [dump]=8192 [journal]=4096 [keys]=2048 [disk]=1024 [map]=1024 [qcow2]=8192)
 cores=$(nproc)
 cd "$build" || exit 1
 mkdir -p findings

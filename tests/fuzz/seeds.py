@@ -148,8 +148,42 @@ def keys():
     yield b"metadata\r\n    roles = \"peer\"\r\n    name = x\r\ncurve\r\n\tpublic-key = y\r\n"
 
 
+def big(value, nbytes):
+    return value.to_bytes(nbytes, "big")
+
+
+def image(size, bitmaps, autoclear=1, features=0):
+    """A qcow2 image with clusters of 512 bytes; a bitmap is name, granularity bits, flags, and its clusters: 0, 1 or bytes."""
+    clusters, directory = [b""], b""
+
+    def take(content):
+        clusters.append(content)
+        for at in range(512, len(content), 512):
+            clusters.append(content[at:])
+        return 512 * (len(clusters) - (len(content) + 511) // 512)
+    for name, shift, flags, data in bitmaps:
+        table = take(b"".join(big(d if isinstance(d, int) else take(d), 8) for d in data))
+        entry = big(table, 8) + big(len(data), 4) + big(flags, 4) + bytes([1, shift]) + big(len(name), 2) + bytes(4) + name
+        directory += entry + bytes(-len(entry) % 8)
+    place = take(directory)
+    head = b"QFI\xfb" + big(3, 4) + bytes(12) + big(9, 4) + big(size, 8) + bytes(40) + big(features, 8) + bytes(8) + big(autoclear, 8) + big(4, 4) + big(104, 4)
+    extension = big(0x23852875, 4) + big(24, 4) + big(len(bitmaps), 4) + bytes(4) + big(len(directory), 8) + big(place, 8) if bitmaps else b""
+    clusters[0] = head + extension
+    return b"".join(c[:512].ljust(512, b"\0") for c in clusters)
+
+
+def qcow2():
+    some = bytes(range(256)) * 2
+    yield image(1 << 20, [])
+    yield image(1 << 20, [(b"b", 9, 2, [some[:256]])])
+    yield image(4096 * 512 * 3, [(b"one", 9, 2, [0, 1, some]), (b"in use", 16, 3, [b"\x55" * 12])])
+    yield image(4096 * 512 * 2 + 1000, [(b"tail", 9, 0, [1, 0, 1]), (b"x" * 1023, 12, 2, [1])])
+    yield image(1 << 40, [(b"large", 20, 2, [0] * 256)], features=1)
+    yield image(1 << 20, [(b"stale", 9, 2, [1])], autoclear=0)
+
+
 def main(out):
-    for name, seeds in (("control", control), ("data", data), ("events", events), ("dump", dump), ("journal", journal), ("map", map_steps), ("disk", disk_steps), ("keys", keys)):
+    for name, seeds in (("control", control), ("data", data), ("events", events), ("dump", dump), ("journal", journal), ("map", map_steps), ("disk", disk_steps), ("keys", keys), ("qcow2", qcow2)):
         os.makedirs(os.path.join(out, name), exist_ok=True)
         for i, seed in enumerate(seeds()):
             with open(os.path.join(out, name, "%03d" % i), "wb") as f:
