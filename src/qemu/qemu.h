@@ -8,7 +8,7 @@
  *   qemu.h     the steps of a session there (backend/backend.h, enum remote_step):
  *              remote.c dispatches, source.c and target.c do them
  *   export.c   bits out of QEMU: by NBD
- *   carrier.c  bits into QEMU: by an image that carries a bitmap
+ *   carrier.c  bits into QEMU, or many of them out of it: by an image that carries a bitmap
  *
  * What a session has in QEMU, under names that begin with "dirtyferry-":
  *
@@ -85,8 +85,11 @@ int export_remove(struct visit *v, const struct remote_job *job, struct df_error
 
 /* carrier.c: a node that carries the bits of `map` in the bitmap CARRIER_BITMAP */
 #define CARRIER_BITMAP "bits"
+bool carrier_takes(uint64_t nbits);
 int carrier_add(struct visit *v, const struct remote_job *job, const struct map *map, struct df_error *err);
 void carrier_remove(struct visit *v, const struct remote_job *job);
+/* As export_read(), by an image. */
+int carrier_read(struct visit *v, const struct remote_job *job, const char *bitmap, struct map *into, struct df_error *err);
 
 /* Shorthands for the actions of a transaction on a bitmap of the job's node. */
 void act(json_t *actions, const char *verb, const struct remote_job *job, const char *bitmap);

@@ -6,7 +6,7 @@
  *   freeze  one transaction: "late" records, then the bitmap is disabled.  In
  *           that order no write is in neither.  Both take O(1) in QEMU; a copy
  *           of the bitmap would take O(n), while the guest stands still.
- *   read    the bitmap, which is busy as long as it is exported, and "late"
+ *   read    the bitmap, and "late" if anything is in it
  *   thaw    one transaction: the bitmap is enabled, then takes what "late" has
  *   drop    one transaction: both go
  *
@@ -113,6 +113,16 @@ int step_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_e
     return r;
 }
 
+/*
+ * NBD tells extents, 16 bytes for a dirty one and the clean one behind it; an
+ * image has a bit for each granule.  Whichever is shorter, if all of them lie apart.
+ */
+static int read_bits(struct visit *v, const struct remote_job *job, const char *bitmap, uint64_t count, struct map *map, struct df_error *err)
+{
+    bool dense = count / job->info.granularity > map->nbits / 128;
+    return (dense && carrier_takes(map->nbits) ? carrier_read : export_read)(v, job, bitmap, map, err);
+}
+
 static int read_bitmap(struct visit *v, struct remote_job *job, struct df_error *err)
 {
     struct backend *b = job->backend;
@@ -125,10 +135,10 @@ static int read_bitmap(struct visit *v, struct remote_job *job, struct df_error 
     int r = b->ops->get_map(b, job->bitmap, job->session, &map, err);
     if (r < 0)
         return r;
-    r = export_read(v, job, job->bitmap, map.map, err);
-    if (!r && view_number(late, "count"))
-        r = export_read(v, job, name, map.map, err);
     job->late_bytes = view_number(late, "count");
+    r = read_bits(v, job, job->bitmap, view_number(bitmap_of(v, job), "count"), map.map, err);
+    if (!r && job->late_bytes)
+        r = read_bits(v, job, name, job->late_bytes, map.map, err);
     b->ops->put_map(b, &map);
     return r;
 }
@@ -160,6 +170,7 @@ int step_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
     for (size_t i = 0; !r && i < n; i++) {
         const struct remote_job *job = jobs[i];
         char late[QEMU_NAME_BYTES];
+        carrier_remove(v, job);
         r = export_remove(v, job, err);
         if (r < 0)
             break;
@@ -189,6 +200,7 @@ int step_drop(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
         struct remote_job *job = jobs[i];
         char name[QEMU_NAME_BYTES];
         const json_t *late = late_of(v, job, name), *bitmap = bitmap_of(v, job);
+        carrier_remove(v, job);
         r = export_remove(v, job, err);
         /* Without "late" it is ours only if it still stands as we left it: persistent, in a QEMU that was started anew. */
         if (bitmap && (late || (job->info.enabled && !view_flag(bitmap, "recording"))))

@@ -16,6 +16,7 @@
 #include "qemu/qemu.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -56,6 +57,8 @@ static int plan_add(struct visit *v, const struct remote_job *job, json_t *actio
     if (!r && bitmap_of(v, job))
         r = error_set(err, -EEXIST, "node '%s' of the QEMU at '%s' has a bitmap '%s' already: remove it, or move under another name",
                       qemu_of(job)->at.node, qemu_of(job)->at.socket, job->bitmap);
+    if (!r && !carrier_takes(job->info.nbits))
+        r = error_set(err, -EFBIG, "bitmap '%s' has %" PRIu64 " bits, more than the 2^32 that QEMU takes from outside: move it with a coarser --granularity", job->bitmap, job->info.nbits);
     if (!r)
         r = try_to_make(v, job, err);
     if (!r && !child_of(v, job, child))
