@@ -248,19 +248,35 @@ START_TEST(test_random)
 }
 END_TEST
 
+/* Bytes that are all the same, and neither 0 nor 255. */
+START_TEST(test_uniform)
+{
+    struct map *map = new_map(CLUSTER_BITS * UINT64_C(512), 512);
+    const struct qcow2_source source = { "b", 512, true, map };
+    for (uint64_t bit = 3; bit < map->nbits; bit += 8)
+        if (map_set(map, bit, 1) < 0)
+            ck_abort();
+    image_write(CLUSTER_BITS * UINT64_C(512), &source, 1);
+    check_image(CLUSTER_BITS * UINT64_C(512), &source, 1);
+    map_close(&map);
+}
+END_TEST
+
+#define ODD (1607 * 64 * KiB)   /* the last word of its bits is not full */
+
 /* Bits behind the end, which another process may have set, are not written; a cut map is not handed on. */
 START_TEST(test_other_processes)
 {
-    struct map *map = new_map(100 * MiB, 64 * KiB);
+    struct map *map = new_map(ODD, 64 * KiB);
     const struct qcow2_source source = { "b", 64 * KiB, true, map };
     OK(map_set(map, 0, map->nbits));
     memset((void *)map->leaf, 0xff, MAP_BLOCK_BYTES);
-    image_write(100 * MiB, &source, 1);
-    check_image(100 * MiB, &source, 1);
-    check_read(100 * MiB, &source, 1);
+    image_write(ODD, &source, 1);
+    check_image(ODD, &source, 1);
+    check_read(ODD, &source, 1);
     atomic_store(&map->broken, true);
     int fd = create();
-    FAILS(-EPROTO, qcow2_write(fd, path, 100 * MiB, &source, 1, &unit_err));
+    FAILS(-EPROTO, qcow2_write(fd, path, ODD, &source, 1, &unit_err));
     ck_assert_ptr_nonnull(strstr(unit_err.message, "cut"));
     close(fd);
     struct qcow2 *image = NULL;
@@ -600,6 +616,7 @@ static void add_cases(Suite *suite)
 {
     TCase *tc = unit_case(suite, "written");
     tcase_add_test(tc, test_random);
+    tcase_add_test(tc, test_uniform);
     tcase_add_test(tc, test_other_processes);
     tcase_add_test(tc, test_large);
     tcase_add_test(tc, test_limits);
