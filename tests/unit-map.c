@@ -192,6 +192,7 @@ static void do_bytes(struct model *m)
     for (uint64_t i = 0, step = 1 + unit_below(5000); i < n && offset + i < total + 100; i += step)
         bytes[i] = (uint8_t)unit_random();
     OK(map_set_bytes_alone(m->map, offset, bytes, n));
+    ck_assert_uint_eq(map_word(m->map, m->map->nwords - 1) & ~m->map->last_mask, 0);
     for (uint64_t i = 0; i < n * 8 && offset * 8 + i < m->nbits; i++)
         m->bit[offset * 8 + i] |= bytes[i / 8] >> (i % 8) & 1;
     free(bytes);
