@@ -3,7 +3,7 @@
  * Bits out of QEMU: it exports a bitmap by NBD, read-only, and we read it.
  *
  * A QEMU has one NBD server at most.  Where its user has started one, its
- * address comes with the disk (--nbd).  Else we start one in STATE/qemu for as
+ * address comes with the disk (--nbd), or it is -EADDRINUSE.  Else we start one in STATE/qemu for as
  * long as we need it; several sessions may need it at once, and who finds no
  * export left stops it.  Nobody else's exports are on it: they would have had to
  * know its address.
@@ -53,7 +53,7 @@ static int server_start(struct visit *v, const struct qemu_remote *qemu, struct 
     if (r == -EREMOTEIO && strstr(why.message, "already running") && access(path, F_OK) == 0)
         return 0;
     if (r == -EREMOTEIO && strstr(why.message, "already running"))
-        return error_set(err, r, "the QEMU at '%s' has an NBD server of somebody else's: add the disk with '--nbd ADDRESS', where that server listens", qemu->at.socket);
+        return error_set(err, -EADDRINUSE, "the QEMU at '%s' has an NBD server of somebody else's: add the disk with '--nbd ADDRESS', where that server listens", qemu->at.socket);
     if (r < 0)
         *err = why;
     return r;

@@ -115,12 +115,14 @@ int step_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_e
 
 /*
  * NBD tells extents, 16 bytes for a dirty one and the clean one behind it; an
- * image has a bit for each granule.  Whichever is shorter, if all of them lie apart.
+ * image has a bit for each granule.  Whichever is shorter, if all of them lie
+ * apart; and the image where the NBD server is somebody else's.
  */
 static int read_bits(struct visit *v, const struct remote_job *job, const char *bitmap, uint64_t count, struct map *map, struct df_error *err)
 {
-    bool dense = count / job->info.granularity > map->nbits / 128;
-    return (dense && carrier_takes(map->nbits) ? carrier_read : export_read)(v, job, bitmap, map, err);
+    bool takes = carrier_takes(map->nbits), dense = count / job->info.granularity > map->nbits / 128;
+    int r = takes && dense ? -EADDRINUSE : export_read(v, job, bitmap, map, err);
+    return takes && r == -EADDRINUSE ? carrier_read(v, job, bitmap, map, err) : r;
 }
 
 static int read_bitmap(struct visit *v, struct remote_job *job, struct df_error *err)
