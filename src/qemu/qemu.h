@@ -31,6 +31,12 @@
 #include "qemu/qmp.h"
 #include "qemu/view.h"
 
+/*
+ * A QEMU that hangs is found out by these two, before the source's daemon gives
+ * the target's up (PEER_TRIES, 5 s), and with it the reason.
+ */
+#define QEMU_GREETING_MS 3000       /* also for a monitor that another program has just now */
+#define QEMU_VIEW_MS    1500
 #define QEMU_MERGE_MS   60000       /* for the answer where QEMU copies bits; else QEMU_TIMEOUT_MS */
 #define QEMU_NAME_BYTES 96          /* of a reserved name */
 #define QEMU_ID_BYTES   32          /* of a node or an export */

@@ -101,7 +101,7 @@ static int visit(step *run, struct remote_job **jobs, size_t n, struct df_error 
 {
     const char *socket = qemu_of(jobs[0])->at.socket;
     struct visit v = { 0 };
-    int r = qmp_open(socket, QEMU_TIMEOUT_MS, &v.qmp, err);
+    int r = qmp_open(socket, QEMU_GREETING_MS, &v.qmp, err);
     if (r == -ECONNREFUSED)
         return error_set(err, -ENOTCONN, "no QEMU answers at '%s': start it, or give its disks up", socket);
     if (!r)

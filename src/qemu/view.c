@@ -7,7 +7,7 @@
 
 int view_take(struct qmp *qmp, json_t **view, struct df_error *err)
 {
-    return qmp_call(qmp, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), view, QEMU_TIMEOUT_MS, err);
+    return qmp_call(qmp, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), view, QEMU_VIEW_MS, err);
 }
 
 /* The item of a list whose text under `key` is that. */
