@@ -208,7 +208,7 @@ void target_exact(struct session *s)
     }
     s->message[0] = 0;
     session_step(s, EVENT_EXACT);
-    if (s->state == TARGET_MERGING)
+    if (s->state == TARGET_MERGING && s->records)      /* else when they do */
         target_merge(s);
 }
 
@@ -237,10 +237,12 @@ static void try_again_later(struct session *s, const struct df_error *err)
 
 static void durably_merged(struct session *s, int r, const struct df_error *err)
 {
-    if (r < 0)
+    if (r < 0) {
         try_again_later(s, err);
-    else
-        session_step(s, EVENT_OPERATIVE);
+        return;
+    }
+    s->message[0] = 0;      /* of what was tried again */
+    session_step(s, EVENT_OPERATIVE);
 }
 
 /*
