@@ -43,6 +43,7 @@ static const struct field bitmap_fields[] = {
     { "as_granularity", FIELD_U64, true, 0, DF_GRANULARITY_MAX, 0 },
     { "source_size", FIELD_U64, true, 0, DF_DISK_SIZE_MAX, 0 }, { "source_granularity", FIELD_U64, true, 0, DF_GRANULARITY_MAX, 0 },
     { "staged", FIELD_BOOL, true, 0, 0, 0 },
+    OPTIONAL_FLAG("enabled"), OPTIONAL_FLAG("persistent"),
     { 0 }
 };
 
@@ -78,6 +79,8 @@ static void put_bitmap(struct out *out, const struct session_bitmap *b)
     out_u64(out, "source_size", b->geometry.size);
     out_u64(out, "source_granularity", b->geometry.granularity);
     out_bool(out, "staged", b->staged);
+    out_bool(out, "enabled", b->info.enabled);
+    out_bool(out, "persistent", b->info.persistent);
     out_close(out);
 }
 

@@ -57,6 +57,8 @@ static void read_bitmap(struct session_bitmap *b, const node *item)
     b->as_granularity = node_u64(item, "as_granularity", 0);
     b->geometry = (struct geometry){ node_u64(item, "source_size", 0), node_u64(item, "source_granularity", 0) };
     b->staged = node_bool(item, "staged");
+    b->info.enabled = node_bool(item, "enabled");       /* what tidies up has no more than this */
+    b->info.persistent = node_bool(item, "persistent");
 }
 
 static void copy_optional(char *to, size_t room, const node *entry, const char *key)
@@ -117,10 +119,12 @@ static int take_entry(void *opaque, struct journal *journal, const node *entry)
 
 /* ----------------------------------------------------------------- source */
 
+/* As many as can be: what gives back or tidies up does it for each. */
 static void open_backends(struct session *s)
 {
     for (unsigned i = 0; i < s->nbitmaps; i++)
-        backend_open(s->engine->state_dir, s->bitmaps[i].disk, &s->bitmaps[i].backend, NULL);
+        if (!s->bitmaps[i].backend)
+            backend_open(s->engine->state_dir, s->bitmaps[i].disk, &s->bitmaps[i].backend, NULL);
 }
 
 static void end_source(struct session *s)
@@ -260,6 +264,7 @@ static int recover_source(struct session *s, struct df_error *why)
     int r = open_source(s, &err), p = peer_open(s->engine->net, &s->peer_address, &s->peer, r < 0 ? NULL : &err);
     if (!s->damaged && (is_hindrance(r) || is_hindrance(p)))
         return error_set(why, r < 0 ? r : p, "session %s cannot go on: %.2048s", s->text, err.message);
+    open_backends(s);
     if (s->state == SOURCE_PREPARING && !s->damaged) {
         error_set(&err, -EINTR, "the source's daemon was restarted while session %s was being prepared", s->text);
         source_withdraw(s, &err);
@@ -312,6 +317,7 @@ static int recover_target(struct session *s, struct df_error *why)
     int r = target_open(s, s->engine->rebooted, &err);
     if (is_hindrance(r))
         return error_set(why, r, "session %s cannot go on: %.2048s", s->text, err.message);
+    open_backends(s);
     if (r >= 0)
         target_begin(s);
     if (r >= 0 && (s->state == TARGET_PREPARED || s->state == TARGET_FILLED) && has_recorded(s))
