@@ -228,26 +228,43 @@ void target_record(struct session *s)
     remote_run(s, REMOTE_RECORD, recorded);
 }
 
+static bool has_pivoted(const struct session *s)
+{
+    return s->state == TARGET_RECEIVING || s->state == TARGET_MERGING || s->state == TARGET_OPERATIVE;
+}
+
 /*
  * Journal first: once a child may have recorded, no restart forgets it, and no
  * source is told that it may live again.
  */
+static void pivot(struct session *s, int r, const struct df_error *why)
+{
+    struct df_error err;
+    if (r < 0)
+        err = *why;
+    else if (!has_pivoted(s) && !(r = session_may(s, EVENT_PIVOT, &err)))
+        r = session_try(s, EVENT_PIVOT, &err);
+    if (r < 0)
+        fail_held(s, &err);
+    else if (s->records)
+        reply_held(s);
+    else
+        target_record(s);
+}
+
+/* Another process that is gone or hangs is found out before, when there is a way back still. */
 void target_pivot(struct session *s, struct request *request)
 {
     struct df_error err;
-    bool again = s->state == TARGET_RECEIVING || s->state == TARGET_MERGING || s->state == TARGET_OPERATIVE;
-    int r = again ? 0 : session_may(s, EVENT_PIVOT, &err);
-    if (!r && !again)
-        r = session_try(s, EVENT_PIVOT, &err);
-    if (r < 0) {
+    if (!has_pivoted(s) && session_may(s, EVENT_PIVOT, &err) < 0) {
         request_fail(&request, &err);
         return;
     }
     s->held = request;
-    if (s->records)
-        reply_held(s);
+    if (has_pivoted(s))
+        pivot(s, 0, NULL);
     else
-        target_record(s);
+        remote_run(s, REMOTE_ADD, pivot);
 }
 
 /* -------------------------------------------------------------- ways back */
