@@ -135,17 +135,28 @@ static int make_bitmap(struct visit *v, const struct remote_job *job, const stru
     return r;
 }
 
+/* Under the name that the session's own shall have, which is not there while its child is. */
+static int refuse_foreign(const struct remote_job *job, struct df_error *err)
+{
+    return error_set(err, -EEXIST, "somebody has made a bitmap '%s' on node '%s' since the session was prepared: remove it, then the session's own takes its place",
+                     job->bitmap, qemu_of(job)->at.node);
+}
+
+/* By an earlier try, whose answer may have been lost. */
+static int is_made(struct visit *v, const struct remote_job *job)
+{
+    carrier_remove(v, job);
+    return 0;
+}
+
 static int merge(struct visit *v, const struct remote_job *job, struct df_error *err)
 {
     struct backend *b = job->backend;
     struct backend_map map = { 0 };
     char child[QEMU_NAME_BYTES];
     bool has_child = child_of(v, job, child), has_bitmap = bitmap_of(v, job);
-    if (has_bitmap && !has_child)
-        return 0;       /* by an earlier try */
     if (has_bitmap)
-        return error_set(err, -EEXIST, "somebody has made a bitmap '%s' on node '%s' since the session was prepared: remove it, then the session's own takes its place",
-                         job->bitmap, qemu_of(job)->at.node);
+        return has_child ? refuse_foreign(job, err) : is_made(v, job);
     if (!has_child)
         return lost(job, err);
     int r = b->ops->get_map(b, job->bitmap, job->session, &map, err);
@@ -184,7 +195,7 @@ static int all_dirty(struct visit *v, const struct remote_job *job, struct df_er
     char child[QEMU_NAME_BYTES];
     bool has_child = child_of(v, job, child);
     if (bitmap_of(v, job))
-        return 0;       /* by an earlier try */
+        return has_child ? refuse_foreign(job, err) : is_made(v, job);
     int r = map_create_anonymous(job->info.nbits, &ones, err);
     if (!r && map_set_alone(ones, 0, job->info.nbits) < 0)
         r = error_errno(err, -ENOMEM, "cannot make a bitmap with all bits set");
