@@ -113,7 +113,13 @@ static int visit(step *run, struct remote_job **jobs, size_t n, struct df_error 
     return r;
 }
 
-/* All are visited, whatever happens at one: tidying must not stop at a QEMU that is gone.  The first failure counts. */
+/* What may pass counts more than what is lost, and that more than a QEMU that is gone: one that hangs is asked again. */
+static unsigned weight(int r)
+{
+    return !r ? 0 : r == -ENOTCONN ? 1 : r == -ENODATA ? 2 : 3;
+}
+
+/* All are visited, whatever happens at one: tidying must not stop at a QEMU that is gone.  Of failures that count the same, the first. */
 static int run_step(enum remote_step which, struct remote_job *jobs, size_t n, struct df_error *err)
 {
     bool seen[REMOTE_JOBS] = { 0 };
@@ -128,7 +134,7 @@ static int run_step(enum remote_step which, struct remote_job *jobs, size_t n, s
                 seen[k] = true;
             }
         int r = ngroup ? visit(steps[which], group, ngroup, &why) : 0;
-        if (r < 0 && (!result || result == -ENOTCONN)) {
+        if (weight(r) > weight(result)) {
             result = r;
             *err = why;
         }
