@@ -25,6 +25,8 @@
 #include "base/error.h"
 #include "image/nbd.h"
 
+#define URI_BYTES 2048
+
 /* ----------------------------------------------------------------- server */
 
 static int server_path(const struct qemu_remote *qemu, char path[sizeof ((struct sockaddr_un *)0)->sun_path], struct df_error *err)
@@ -97,6 +99,19 @@ static int make_uri(const struct qemu_remote *qemu, const char *id, char *uri, s
     return 0;
 }
 
+/* Told at the prepare: after the pivot it is late for another state directory or another server. */
+int export_check(struct visit *v, const struct remote_job *job, struct df_error *err)
+{
+    char id[QEMU_ID_BYTES], uri[URI_BYTES];
+    qemu_id(job, id);
+    int r = make_uri(qemu_of(job), id, uri, sizeof uri, err);
+    if (!r)
+        r = server_start(v, qemu_of(job), err);
+    if (!r)
+        server_stop(v, qemu_of(job));
+    return r;
+}
+
 /* ---------------------------------------------------------------- exports */
 
 static int is_exported(struct visit *v, const char *id, bool *is, struct df_error *err)
@@ -156,7 +171,7 @@ static int read_bits(const struct remote_job *job, const char *uri, const char *
 
 int export_read(struct visit *v, const struct remote_job *job, const char *bitmap, struct map *map, struct df_error *err)
 {
-    char id[QEMU_ID_BYTES], uri[2048];
+    char id[QEMU_ID_BYTES], uri[URI_BYTES];
     struct df_error ignored;
     qemu_id(job, id);
     int r = export_remove(v, job, err);

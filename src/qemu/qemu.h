@@ -84,7 +84,9 @@ int step_merge(struct visit *v, struct remote_job **jobs, size_t n, struct df_er
 int step_withdraw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
 int step_give_up(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
 
-/* export.c: the bits of that bitmap of the job's node are ORed into `map` */
+/* export.c: can bits be read from here, as far as that can be seen before? */
+int export_check(struct visit *v, const struct remote_job *job, struct df_error *err);
+/* The bits of that bitmap of the job's node are ORed into `map` */
 int export_read(struct visit *v, const struct remote_job *job, const char *bitmap, struct map *map, struct df_error *err);
 /* What an earlier try may have left. */
 int export_remove(struct visit *v, const struct remote_job *job, struct df_error *err);

@@ -48,7 +48,7 @@ static int check_bitmap(const struct visit *v, const struct remote_job *job, str
 
 /* ------------------------------------------------------------------- look */
 
-/* Of a session that never took it. */
+/* Of a daemon that was killed before the session took it. */
 static int drop_staged(struct df_disk *disk, const char *bitmap, struct df_error *err)
 {
     int r = df_bitmap_remove(disk, bitmap, err);
@@ -64,7 +64,9 @@ static int stage(const struct visit *v, const struct remote_job *job, struct df_
     int r = df_disk_open(qemu->state_dir, qemu->disk, &disk, err);
     if (!r)
         r = drop_staged(disk, job->bitmap, err);
-    return r < 0 ? r : df_bitmap_add(disk, job->bitmap, view_number(bitmap, "granularity"), flags, err);
+    if (!r)
+        r = df_bitmap_add(disk, job->bitmap, view_number(bitmap, "granularity"), flags, err);
+    return r < 0 ? r : df_bitmap_take(disk, job->bitmap, job->session, err);     /* so it goes with the session */
 }
 
 int step_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
@@ -74,6 +76,8 @@ int step_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
         r = qemu_check_node(v, jobs[i], err);
         if (!r)
             r = check_bitmap(v, jobs[i], err);
+        if (!r)
+            r = export_check(v, jobs[i], err);
         if (!r)
             r = stage(v, jobs[i], err);
     }
