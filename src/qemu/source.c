@@ -198,6 +198,17 @@ int step_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
     return r < 0 ? r : lost;
 }
 
+/*
+ * Only if it stands as we left it: one that records is somebody's who has made
+ * it since.  Without "late" it is ours if it was stored by a QEMU that has been
+ * started anew; a step whose answer was lost may also have removed ours.
+ */
+static bool is_left_by_us(const struct remote_job *job, const json_t *bitmap, const json_t *late)
+{
+    bool stored = job->info.enabled && job->info.persistent && view_flag(bitmap, "persistent");
+    return !view_flag(bitmap, "recording") && (late || stored);
+}
+
 int step_drop(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     json_t *actions = json_array();
@@ -208,8 +219,7 @@ int step_drop(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
         const json_t *late = late_of(v, job, name), *bitmap = bitmap_of(v, job);
         carrier_remove(v, job);
         r = export_remove(v, job, err);
-        /* Without "late" it is ours only if it still stands as we left it: persistent, in a QEMU that was started anew. */
-        if (bitmap && (late || (job->info.enabled && !view_flag(bitmap, "recording"))))
+        if (bitmap && is_left_by_us(job, bitmap, late))
             act(actions, "remove", job, job->bitmap);
         if (!late)
             continue;
