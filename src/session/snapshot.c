@@ -102,6 +102,8 @@ static int copy_bitmap(struct snapshot *snapshot, const struct dump_call *call, 
     struct df_bitmap_info info;
     const char *name = node_text(root, "bitmap");
     int r = backend_open(call->engine->state_dir, node_text(root, "disk"), &backend, err);
+    if (!r && backend->remote)
+        r = error_set(err, -ENOTSUP, "bitmap '%s' of disk '%s' cannot be dumped: it is in another process; migrate it to a disk of dirtyferry's own first", name, backend->disk);
     if (!r)
         r = backend->ops->info(backend, name, &info, err);
     if (!r)
