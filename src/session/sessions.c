@@ -88,7 +88,7 @@ int session_new(struct engine *engine, const char *uuid, enum session_role role,
     struct session *old = session_find(engine, uuid, role);
     /* One that has pivoted may have dumps, which must not fit a second one of the same name. */
     bool had_no_effect = old && (old->state == SOURCE_FAILED || old->state == SOURCE_CANCELLED || old->state == TARGET_CANCELLED);
-    if (old && (!had_no_effect || old->orders || old->held))
+    if (old && (!had_no_effect || old->orders || old->held || old->tidy))
         return error_set(err, -EEXIST, "session %s exists already and is %s: choose another UUID", uuid, state_name(old->state));
     if (old)
         session_forget(old);
