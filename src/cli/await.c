@@ -21,7 +21,7 @@
 #define SILENCE_MS  60000
 
 struct said {
-    bool waiting, lost, interrupted;
+    bool waiting, lost, interrupted, hindered;
 };
 
 __attribute__((format(printf, 3, 4)))
@@ -47,6 +47,8 @@ static void say_what_is_wrong(const struct await *w, struct said *said, const no
         say(w, &said->interrupted, "session %s is interrupted: %s", w->session, message);
     else if (cli_link_is_lost(status))
         say(w, &said->lost, "session %s: the %s has lost the link%s%s", w->session, node_text(status, "role"), *message ? ": " : "", message);
+    else if (*message)
+        say(w, &said->hindered, "session %s is %s on the %s: %s", w->session, node_text(status, "state"), node_text(status, "role"), message);
 }
 
 /* Nothing of this is an error: who is waited for is somebody else. */
