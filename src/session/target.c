@@ -302,6 +302,13 @@ void target_abandon(struct session *s, struct request *request)
     bool all_dirty = node_bool(request->message->root, "all_dirty");
     bool again = (s->state == TARGET_ABANDONING || s->state == TARGET_ABANDONED) && s->all_dirty == all_dirty;
     int r = 0;
+    if (s->state == TARGET_ABANDONING && s->all_dirty && !all_dirty && s->again && !s->orders) {
+        s->all_dirty = s->again = false;        /* the bitmaps cannot be made: then there are none */
+        s->message[0] = 0;
+        session_save(s);
+        target_give_up(s);
+        again = true;
+    }
     if (!again && s->state == TARGET_PREPARED)
         r = error_set(&err, -EPERM, "session %s is prepared: its bitmaps record nothing yet, 'cancel' removes them", s->text);
     else if (!again && s->state != TARGET_RECEIVING && !target_is_stuck(s))
