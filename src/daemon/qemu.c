@@ -56,10 +56,10 @@ static void staged_free(struct staged *staged)
 }
 
 /* What sessions have under way with bitmaps of this disk. */
-static int look_at_sessions(const struct ask *ask, struct staged *staged, struct df_error *err)
+static int look_at_sessions(const struct ask *ask, const char *name, struct staged *staged, struct df_error *err)
 {
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    int r = df_disk_open(ask->state_dir, disk_name(ask), &disk, err);
+    int r = df_disk_open(ask->state_dir, name, &disk, err);
     return r < 0 ? r : df_bitmap_list(disk, &staged->infos, &staged->n, err);
 }
 
@@ -71,15 +71,13 @@ static const struct df_bitmap_info *find_staged(const struct staged *staged, con
     return NULL;
 }
 
-/* QEMU does not know that a session counts on it. */
-static int check_free(const struct ask *ask, struct df_error *err)
+/* QEMU does not know that a bitmap is a session's, nor that there will be one of that name. */
+static int check_free(const struct ask *ask, const char *disk, const char *bitmap, struct df_error *err)
 {
     CLEANUP(staged_free) struct staged staged = { 0 };
-    char session[UUID_TEXT_BYTES];
-    int r = look_at_sessions(ask, &staged, err);
-    const struct df_bitmap_info *known = r < 0 ? NULL : find_staged(&staged, bitmap_name(ask));
-    if (known)
-        r = error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is in use by session %s", bitmap_name(ask), disk_name(ask), uuid_format(known->session, session));
+    int r = look_at_sessions(ask, disk, &staged, err);
+    if (!r && find_staged(&staged, bitmap))
+        r = error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is busy: a session is moving it; wait for it or cancel it", bitmap, disk);
     return r;
 }
 
@@ -92,9 +90,10 @@ static int connect_for_bitmap(const struct ask *ask, struct qmp **qmp, struct df
     return r < 0 ? r : qmp_open(ask->qemu.socket, QEMU_TIMEOUT_MS, qmp, err);
 }
 
+/* The same for a change. */
 static int connect_for_change(const struct ask *ask, struct qmp **qmp, struct df_error *err)
 {
-    int r = check_free(ask, err);
+    int r = check_free(ask, disk_name(ask), bitmap_name(ask), err);
     return r < 0 ? r : connect_for_bitmap(ask, qmp, err);
 }
 
@@ -145,6 +144,8 @@ static int find_source(const struct ask *ask, const node *source, struct qemu_at
     const char *name = node_text(source, "disk");
     *a = ask->qemu;
     int r = check_name(node_text(source, "bitmap"), err);
+    if (!r)
+        r = check_free(ask, name ? name : disk_name(ask), node_text(source, "bitmap"), err);
     if (r < 0 || !name)
         return r;
     r = qemu_attachment(ask->state_dir, name, a, err);
@@ -212,7 +213,7 @@ int qemu_list(const struct ask *ask, struct out *out, struct df_error *err)
     CLEANUP(cleanup_free) uint64_t *counts = NULL;
     CLEANUP(staged_free) struct staged staged = { 0 };
     size_t n = 0, listed = 0;
-    int r = look_at_sessions(ask, &staged, err);
+    int r = look_at_sessions(ask, disk_name(ask), &staged, err);
     if (!r)
         r = qmp_open(ask->qemu.socket, QEMU_TIMEOUT_MS, &qmp, err);
     if (!r)
@@ -253,7 +254,7 @@ int qemu_show(const struct ask *ask, struct out *out, struct df_error *err)
     struct df_bitmap_info info;
     char hex[DF_SHA256_HEX_BYTES];
     uint64_t count;
-    int r = look_at_sessions(ask, &staged, err);
+    int r = look_at_sessions(ask, disk_name(ask), &staged, err);
     if (!r)
         r = connect_for_bitmap(ask, &qmp, err);
     if (!r)
