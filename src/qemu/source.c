@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/uuid.h"
 
 static const json_t *bitmap_of(const struct visit *v, const struct remote_job *job)
 {
@@ -33,6 +34,22 @@ static const json_t *late_of(const struct visit *v, const struct remote_job *job
     return view_bitmap(v->view, qemu_of(job)->at.node, name);
 }
 
+/* The "late" of another session: it has the bitmap still, or will give it back.  NULL: there is none. */
+static const char *others_late(const struct visit *v, const struct remote_job *job)
+{
+    const json_t *list = json_object_get(view_node(v->view, qemu_of(job)->at.node), "dirty-bitmaps"), *item;
+    const size_t session_end = strlen(QEMU_RESERVED) + UUID_TEXT_BYTES - 1;
+    char own[QEMU_NAME_BYTES];
+    size_t i;
+    qemu_name(job, "late", own);
+    json_array_foreach(list, i, item) {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        if (name && strlen(name) == strlen(own) && !strcmp(name + session_end, own + session_end) && strcmp(name, own) && qemu_is_reserved(name))
+            return name;
+    }
+    return NULL;
+}
+
 static int check_bitmap(const struct visit *v, const struct remote_job *job, struct df_error *err)
 {
     const struct qemu_remote *qemu = qemu_of(job);
@@ -43,6 +60,9 @@ static int check_bitmap(const struct visit *v, const struct remote_job *job, str
         return error_set(err, -EINVAL, "bitmap '%s' of node '%s' is inconsistent: QEMU did not close it cleanly, it can only be removed", job->bitmap, qemu->at.node);
     if (view_flag(bitmap, "busy"))
         return error_set(err, -EBUSY, "bitmap '%s' of node '%s' is in use by a job or an export of QEMU: wait until that has ended", job->bitmap, qemu->at.node);
+    if (others_late(v, job))
+        return error_set(err, -EBUSY, "bitmap '%s' of node '%s' is held still by another session, and '%s' notes its writes: wait until that session has given it back; "
+                         "if nobody knows it any more, enable the bitmap, merge that one into it and remove it", job->bitmap, qemu->at.node, others_late(v, job));
     return 0;
 }
 
