@@ -7,6 +7,7 @@
  *     ROLE:FROM>TO:WHEN[:N]   a step of the state table is written to the journal
  *     write:WHEN[:N]          whatever is written to the journal
  *     CALL:WHEN[:N]           one of the calls below: the keeper's, the receiver's, the disk's
+ *     qmp:WHEN[:N]            something is said to QEMU
  * WHEN is `before` or `after`; N counts, from 1, and is 1 if it is not there.
  * So `before` is a step that nobody knows of, `after` one that is written down and
  * that nobody has been told of.
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "bitmap/disk.h"
+#include "qemu/qmp.h"
 #include "session/dump.h"
 #include "session/source.h"
 
@@ -43,6 +45,10 @@ int __real_df_disk_fence(struct df_disk *disk, struct df_error *err);
 int __wrap_df_disk_fence(struct df_disk *disk, struct df_error *err);
 int __real_df_disk_unfence(struct df_disk *disk, struct df_error *err);
 int __wrap_df_disk_unfence(struct df_disk *disk, struct df_error *err);
+int __real_qmp_call(struct qmp *qmp, const char *command, json_t *arguments, json_t **result, int timeout_ms, struct df_error *err);
+int __wrap_qmp_call(struct qmp *qmp, const char *command, json_t *arguments, json_t **result, int timeout_ms, struct df_error *err);
+int __real_qmp_transaction(struct qmp *qmp, json_t *actions, int timeout_ms, struct df_error *err);
+int __wrap_qmp_transaction(struct qmp *qmp, json_t *actions, int timeout_ms, struct df_error *err);
 int __real_unlinkat(int fd, const char *path, int flag);
 int __wrap_unlinkat(int fd, const char *path, int flag);
 
@@ -193,4 +199,14 @@ int __wrap_df_disk_unfence(struct df_disk *disk, struct df_error *err)
 int __wrap_unlinkat(int fd, const char *path, int flag)
 {
     return fault_is("dump") && strstr(path, ".dump") ? 0 : __real_unlinkat(fd, path, flag);
+}
+
+int __wrap_qmp_call(struct qmp *qmp, const char *command, json_t *arguments, json_t **result, int timeout_ms, struct df_error *err)
+{
+    CRASHES("qmp", __real_qmp_call(qmp, command, arguments, result, timeout_ms, err));
+}
+
+int __wrap_qmp_transaction(struct qmp *qmp, json_t *actions, int timeout_ms, struct df_error *err)
+{
+    CRASHES("qmp", __real_qmp_transaction(qmp, actions, timeout_ms, err));
 }

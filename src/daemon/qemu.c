@@ -10,7 +10,6 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
-#include "base/uuid.h"
 #include "daemon/stores.h"
 
 #define LISTED_MAX 256u     /* as many as a reply of bitmap-list may have */
