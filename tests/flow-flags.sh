@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Flags, names, and several bitmaps of several disks in one session.
+# Flags, also changed on the way; names; several bitmaps of several disks in one session.
 . "$(dirname "$0")/flow-common.sh"
 start a
 start b
@@ -44,6 +44,60 @@ for bitmap in on on-kept off off-kept; do
 done
 b bitmap enable flags off
 expect "enabled later" "$(flags b flags off recording)" "recording=true"
+
+# ---- --transient: nothing arrives persistent; the source's flag is what it was, also after a way back
+pair short 1G kept --persistent
+a bitmap add short other
+a bitmap mark short 3M 5M
+before=("$(bits a short kept)")
+session=$(prepared short --transient)
+expect "persistent on the target" "$(b --json bitmap list short | json 'sum(e["persistent"] for e in d)')" 0
+a cancel "$session" >/dev/null
+expect "the source after the cancel" "$(flags a short kept persistent busy) $(flags a short other persistent busy)" "persistent=true busy=false persistent=false busy=false"
+migrate short --transient >/dev/null
+expect "bits of kept" "$(bits b short kept)" "${before[0]}"
+for bitmap in kept other; do
+    expect "flags of $bitmap" "$(flags b short $bitmap recording persistent busy)" "recording=true persistent=false busy=false"
+done
+
+# ---- the same by a source that was restarted: its answer to a repeated prepare; its dump, which says what was offered
+pair carried 1G kept --persistent
+a bitmap add carried still-kept --persistent
+a bitmap mark carried 3M 5M
+before=("$(bits a carried kept)")
+again()         # SESSION TRANSIENT: a prepare; the flag is that of the first bitmap
+{
+    "$python" - "${control[a]}" "${control[b]}" "$@" <<'END'
+import msgpack, sys, zmq
+control, target, session, transient = sys.argv[1:]
+s = zmq.Context().socket(zmq.REQ)
+s.connect(control)
+s.send(msgpack.packb({"v": 1, "type": "prepare", "id": 7, "session": session, "target": target, "workers": 0, "bitmaps": [
+    {"disk": "carried", "bitmap": "kept", "transient": transient == "true"}, {"disk": "carried", "bitmap": "still-kept"}]}))
+reply = msgpack.unpackb(s.recv())
+print(reply["error"]["code"] if "error" in reply else reply["status"]["state"])
+END
+}
+session=11111111-2222-4333-8444-555555555555
+expect "prepare" "$(again $session true)" prepared
+stop a
+start a
+expect "the same again" "$(again $session true)" prepared
+expect "another one" "$(again $session false)" exists
+pivot $session
+a dump $session "$dir/carried.dump" >/dev/null
+expect "persistent in the dump's header" "$("$python" -c '
+import msgpack, struct, sys
+d = open(sys.argv[1], "rb").read()
+print([b["persistent"] for b in msgpack.unpackb(d[32:32 + struct.unpack_from("<I", d, 12)[0]])["bitmaps"]])' "$dir/carried.dump")" "[False, True]"
+stop a KILL
+b load "$dir/carried.dump" >/dev/null
+for bitmap in kept still-kept; do
+    expect "bits of $bitmap" "$(bits b carried $bitmap)" "${before[0]}"
+done
+expect "flags of the loaded ones" "$(flags b carried kept persistent busy) $(flags b carried still-kept persistent busy)" "persistent=false busy=false persistent=true busy=false"
+start a
+eventually "the source lets go" is_state a $session source released
 
 # ---- names
 long=$(printf 'n%.0s' {1..1023})
@@ -105,5 +159,5 @@ expect "x/1 became y/2" "$(bits b y 2)" "$x1"
 expect "x/2 became y/1" "$(bits b y 1)" "$x2"
 expect "y/1 became x/2" "$(bits b x 2)" "$y1"
 expect "y/2 became x/1" "$(bits b x 1)" "$y2"
-expect "read-only disks" "$(a --json disk list | json 'sorted(e["disk"] for e in d if e["readonly"])')" '["disk with spaces", "flags", "many", "x", "y"]'
+expect "read-only disks" "$(a --json disk list | json 'sorted(e["disk"] for e in d if e["readonly"])')" '["carried", "disk with spaces", "flags", "many", "short", "x", "y"]'
 finish

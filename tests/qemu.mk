@@ -11,5 +11,5 @@ tests_unit_qmp_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_qmp_LDADD = libqemu.la libbase.la $(JANSSON_LIBS) $(CHECK_LIBS)
 endif
 
-TESTS += tests/flow-qemu-disk.sh
-EXTRA_DIST += tests/flow-qemu-disk.sh tests/qemu-common.sh
+TESTS += tests/flow-qemu-disk.sh tests/flow-qemu-transient.sh
+EXTRA_DIST += tests/flow-qemu-disk.sh tests/flow-qemu-transient.sh tests/qemu-common.sh

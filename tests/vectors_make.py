@@ -118,6 +118,8 @@ def control():
     yield m("prepare", "request", "prepare", session=U, target="tcp://127.0.0.1:7440", bitmaps=[{"disk": "vda", "bitmap": "b0", "as_disk": "sda"}], chunk_size=1024, workers=2, max_bandwidth=10**8)
     yield m("prepare, the target's disk may be larger and its bitmap coarser", "request", "prepare", session=U, target="tcp://127.0.0.1:7440",
             bitmaps=[{"disk": "vda", "bitmap": "b0", "as_granularity": 131072}], grow=True)
+    yield m("prepare, one bitmap is not persistent on the target", "request", "prepare", session=U, target="tcp://127.0.0.1:7440",
+            bitmaps=[{"disk": "vda", "bitmap": "b0", "transient": True}, {"disk": "vda", "bitmap": "b1"}])
     yield m("pivot", "request", "pivot", session=U.upper(), role="source")
     yield m("pivot", "reply", "pivot", status={**STATUS, "bitmaps": BITMAPS})
     yield m("pivot, refused", "reply", "pivot", error={"code": "not-found", "message": "there is no session"})

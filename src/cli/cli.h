@@ -117,7 +117,7 @@ void progress_line(char line[128], uint64_t done, uint64_t all, uint64_t bytes);
 struct plan {
     const char *from, *to, *on_pivot;
     uint64_t chunk_bytes, workers, max_bandwidth, granularity;
-    bool has_chunk, has_workers, has_granularity, grow, progress;
+    bool has_chunk, has_workers, has_granularity, transient, grow, progress;
     unsigned n;
     struct {
         const char *source, *as;

@@ -17,6 +17,7 @@ static const char usage[] =
     "  --grow                the target's disk may be larger: what lies behind the\n"
     "                        source's end is dirty\n"
     "  --granularity SIZE    of the bitmaps on the target, if not the source's\n"
+    "  --transient           the bitmaps on the target are not persistent\n"
     "  --chunk-size SIZE     bytes of bitmap in one frame [1K], 32 to 1M\n"
     "  --workers N           stream workers in the source's daemon [2], 0 to 16\n"
     "  --max-bandwidth SIZE  bytes a second that all workers may send together\n"

@@ -15,8 +15,9 @@ int plan_parse(struct cli *cli, int argc, char **argv, struct plan *plan)
         { "as", required_argument, NULL, 'a' },         { "chunk-size", required_argument, NULL, 'k' },
         { "workers", required_argument, NULL, 'w' },    { "max-bandwidth", required_argument, NULL, 'b' },
         { "grow", no_argument, NULL, 'g' },             { "granularity", required_argument, NULL, 'G' },
-        { "on-pivot", required_argument, NULL, 'o' },   { "progress", no_argument, NULL, 'p' },
-        { "help", no_argument, NULL, 'h' },             { 0 }
+        { "transient", no_argument, NULL, 'T' },        { "on-pivot", required_argument, NULL, 'o' },
+        { "progress", no_argument, NULL, 'p' },         { "help", no_argument, NULL, 'h' },
+        { 0 }
     };
     *plan = (struct plan){ .from = cli->endpoint };
     int r = 0;
@@ -37,6 +38,7 @@ int plan_parse(struct cli *cli, int argc, char **argv, struct plan *plan)
         case 'o': plan->on_pivot = optarg; break;
         case 'p': plan->progress = true; break;
         case 'g': plan->grow = true; break;
+        case 'T': plan->transient = true; break;
         case 'G': r = cli_size(cli, optarg, "--granularity", &plan->granularity), plan->has_granularity = true; break;
         case 'k': r = cli_size(cli, optarg, "--chunk-size", &plan->chunk_bytes), plan->has_chunk = true; break;
         case 'w': r = cli_size(cli, optarg, "--workers", &plan->workers), plan->has_workers = true; break;
@@ -67,6 +69,8 @@ static void put_bitmap(struct out *out, const struct plan *plan, const char *dis
         out_text(out, "as_bitmap", as_bitmap);
     if (plan->has_granularity)
         out_u64(out, "as_granularity", plan->granularity);
+    if (plan->transient)
+        out_bool(out, "transient", true);
     out_close(out);
 }
 

@@ -15,8 +15,8 @@ int command_prepare(struct cli *cli, int argc, char **argv)
     struct plan plan;
     char session[37];
     cli->usage = "Usage: dirtyferry [--json] prepare DISK[/BITMAP] [--as DISK2[/BITMAP2]] ... --to EP\n"
-                 "           [--from EP] [--grow] [--granularity SIZE] [--chunk-size SIZE]\n"
-                 "           [--workers N] [--max-bandwidth SIZE]\n"
+                 "           [--from EP] [--grow] [--granularity SIZE] [--transient]\n"
+                 "           [--chunk-size SIZE] [--workers N] [--max-bandwidth SIZE]\n"
                  "Creates the bitmaps on the target, frozen and locked; the source records on.\n"
                  "Prints the session's UUID.  The options are those of 'migrate'.\n";
     int r = plan_parse(cli, argc, argv, &plan);

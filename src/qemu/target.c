@@ -46,8 +46,10 @@ static int try_to_make(struct visit *v, const struct remote_job *job, struct df_
     int r = qmp_transaction(v->qmp, actions, QEMU_TIMEOUT_MS, &why);
     if (r == -EREMOTEIO && strstr(why.message, as_wanted))
         return 0;
-    return error_set(err, r < 0 ? r : -EPROTO, "bitmap '%.600s' cannot be made on node '%s': %.1200s", job->bitmap, qemu_of(job)->at.node,
-                     r < 0 ? why.message : "QEMU carried out what it should have refused");
+    if (r >= 0)
+        r = error_set(&why, -EPROTO, "QEMU carried out what it should have refused");
+    return error_set(err, r, "bitmap '%.600s' cannot be made on node '%s': %.1200s%s", job->bitmap, qemu_of(job)->at.node, why.message,
+                     r == -EREMOTEIO && job->info.persistent ? ": move it with '--transient' if it need not be persistent there" : "");
 }
 
 static int plan_add(struct visit *v, const struct remote_job *job, json_t *actions, struct df_error *err)

@@ -40,7 +40,7 @@ static const struct field bitmap_fields[] = {
     TEXT("as_disk", DF_DISK_NAME_MAX), TEXT("as_bitmap", DF_BITMAP_NAME_MAX),
     U64("handle", WIRE_HANDLE_MAX), U64("chunks", WIRE_CHUNKS),
     FLAG("exact"), FLAG("fenced"), FLAG("created"), FLAG("merged"),
-    { "as_granularity", FIELD_U64, true, 0, DF_GRANULARITY_MAX, 0 },
+    { "as_granularity", FIELD_U64, true, 0, DF_GRANULARITY_MAX, 0 }, OPTIONAL_FLAG("transient"),
     { "source_size", FIELD_U64, true, 0, DF_DISK_SIZE_MAX, 0 }, { "source_granularity", FIELD_U64, true, 0, DF_GRANULARITY_MAX, 0 },
     { "staged", FIELD_BOOL, true, 0, 0, 0 },
     OPTIONAL_FLAG("enabled"), OPTIONAL_FLAG("persistent"),
@@ -76,6 +76,7 @@ static void put_bitmap(struct out *out, const struct session_bitmap *b)
     out_bool(out, "created", b->created);
     out_bool(out, "merged", b->merged);
     out_u64(out, "as_granularity", b->as_granularity);
+    out_bool(out, "transient", b->transient);
     out_u64(out, "source_size", b->geometry.size);
     out_u64(out, "source_granularity", b->geometry.granularity);
     out_bool(out, "staged", b->staged);

@@ -26,6 +26,7 @@ static void read_names(struct session *s, const node *root, const node *items)
         copy_text(b->as_disk, sizeof b->as_disk, node_text(&items[i], "as_disk"), b->disk);
         copy_text(b->as_bitmap, sizeof b->as_bitmap, node_text(&items[i], "as_bitmap"), b->bitmap);
         b->as_granularity = node_u64(&items[i], "as_granularity", 0);
+        b->transient = node_bool(&items[i], "transient");
     }
     copy_text(s->peer_address.endpoint, sizeof s->peer_address.endpoint, node_text(root, "target"), "");
     copy_text(s->peer_address.key, sizeof s->peer_address.key, node_text(root, "target_key"), "");
@@ -147,6 +148,11 @@ static void offer_answered(void *opaque, uint64_t tag, int r, const struct messa
     source_reply_held(s);
 }
 
+bool source_keeps(const struct session_bitmap *b)
+{
+    return b->info.persistent && !b->transient;
+}
+
 static void send_offer(struct session *s)
 {
     struct out out;
@@ -165,7 +171,7 @@ static void send_offer(struct session *s)
         out_u64(&out, "size", b->backend->ops->size(b->backend));
         out_u64(&out, "granularity", b->info.granularity);
         out_bool(&out, "enabled", b->info.enabled);
-        out_bool(&out, "persistent", b->info.persistent);
+        out_bool(&out, "persistent", source_keeps(b));
         if (b->as_granularity)
             out_u64(&out, "as_granularity", b->as_granularity);
         out_close(&out);
@@ -223,7 +229,7 @@ static bool is_same(const struct session_bitmap *b, const node *item)
     const char *as_disk = node_text(item, "as_disk"), *as_bitmap = node_text(item, "as_bitmap");
     return !strcmp(b->disk, node_text(item, "disk")) && !strcmp(b->bitmap, node_text(item, "bitmap")) &&
            !strcmp(b->as_disk, as_disk ? as_disk : b->disk) && !strcmp(b->as_bitmap, as_bitmap ? as_bitmap : b->bitmap) &&
-           b->as_granularity == node_u64(item, "as_granularity", 0);
+           b->as_granularity == node_u64(item, "as_granularity", 0) && b->transient == node_bool(item, "transient");
 }
 
 /* Who asks again, because this daemon was restarted before its answer arrived, gets the answer. */

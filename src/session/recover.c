@@ -55,6 +55,7 @@ static void read_bitmap(struct session_bitmap *b, const node *item)
     b->created = node_bool(item, "created");
     b->merged = node_bool(item, "merged");
     b->as_granularity = node_u64(item, "as_granularity", 0);
+    b->transient = node_bool(item, "transient");
     b->geometry = (struct geometry){ node_u64(item, "source_size", 0), node_u64(item, "source_granularity", 0) };
     b->staged = node_bool(item, "staged");
     b->info.enabled = node_bool(item, "enabled");       /* what tidies up has no more than this */

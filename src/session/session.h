@@ -76,6 +76,7 @@ struct session_bitmap {
     char disk[DF_DISK_NAME_MAX + 1], bitmap[DF_BITMAP_NAME_MAX + 1];
     char as_disk[DF_DISK_NAME_MAX + 1], as_bitmap[DF_BITMAP_NAME_MAX + 1];     /* source: what the target calls them */
     uint64_t as_granularity;    /* source: of the target's bitmap, 0 = the same */
+    bool transient;             /* source: the target's bitmap is not persistent, whatever this one is */
     struct backend *backend;
     struct df_bitmap_info info;
     struct chunking chunking;

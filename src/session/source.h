@@ -34,6 +34,8 @@ void source_given_up(struct session *session);
 
 /* prepare.c */
 int source_open(struct session *session, struct session_bitmap *bitmap, bool take, struct df_error *err);
+/* As the target's bitmap shall be. */
+bool source_keeps(const struct session_bitmap *bitmap);
 void source_start_workers(struct session *session);
 /* Nothing has changed here, and nothing shall be left at the target. */
 void source_withdraw(struct session *session, const struct df_error *err);

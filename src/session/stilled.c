@@ -92,7 +92,7 @@ void dump_describe(const struct session *s, struct still *still)
         d->size = b->backend->ops->size(b->backend);
         d->granularity = b->info.granularity;
         d->enabled = b->info.enabled;
-        d->persistent = b->info.persistent;
+        d->persistent = source_keeps(b);
         still->maps[i] = b->map.map;
     }
 }

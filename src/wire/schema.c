@@ -101,7 +101,7 @@ static const struct field prepare_item[] = {
     DISK, BITMAP,
     { "as_disk", FIELD_TEXT, true, 1, 255, 0 },
     { "as_bitmap", FIELD_TEXT, true, 1, 1023, 0 },
-    AS_GRANULARITY,
+    AS_GRANULARITY, OPTIONAL_FLAG("transient"),
     END
 };
 static const struct field prepare[] = {
