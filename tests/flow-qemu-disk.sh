@@ -192,7 +192,7 @@ sys.stdin.read()' "$dir/s.qmp" <"$dir/leave" >"$dir/in" &
 other=$!
 exec 8>"$dir/leave"
 eventually "another client" grep -q in "$dir/in"
-refuse 1 "has not greeted within 5000 ms.*another program" -- a bitmap add d0 x
+refuse 1 "has not greeted within 3000 ms.*another program" -- a bitmap add d0 x
 exec 8>&-
 wait $other
 a bitmap list d0 >/dev/null
@@ -206,7 +206,7 @@ a bitmap list native >/dev/null
 a disk list >/dev/null
 kill -0 $hangs || fail "a stopped QEMU has answered: $(cat "$dir/out" "$dir/err")"
 wait $hangs && fail "a stopped QEMU has added a bitmap"
-grep -q "'$dir/s.qmp' has not greeted within 5000 ms: it hangs" "$dir/err" || fail "a stopped QEMU: $(cat "$dir/err")"
+grep -q "'$dir/s.qmp' has not greeted within 3000 ms: it hangs" "$dir/err" || fail "a stopped QEMU: $(cat "$dir/err")"
 kill -CONT "${qemu_pid[s]}"
 expect "a QEMU that goes on" "$(a --json bitmap list d0 | json '[e["name"] for e in d]')" '["daily"]'
 

@@ -86,7 +86,7 @@ static int check_free(const struct ask *ask, const char *disk, const char *bitma
 static int connect_for_bitmap(const struct ask *ask, struct qmp **qmp, struct df_error *err)
 {
     int r = check_name(bitmap_name(ask), err);
-    return r < 0 ? r : qmp_open(ask->qemu.socket, QEMU_TIMEOUT_MS, qmp, err);
+    return r < 0 ? r : qmp_open(ask->qemu.socket, QEMU_GREETING_MS, qmp, err);
 }
 
 /* The same for a change. */
@@ -214,7 +214,7 @@ int qemu_list(const struct ask *ask, struct out *out, struct df_error *err)
     size_t n = 0, listed = 0;
     int r = look_at_sessions(ask, disk_name(ask), &staged, err);
     if (!r)
-        r = qmp_open(ask->qemu.socket, QEMU_TIMEOUT_MS, &qmp, err);
+        r = qmp_open(ask->qemu.socket, QEMU_GREETING_MS, &qmp, err);
     if (!r)
         r = qemu_bitmaps(qmp, ask->qemu.node, &infos, &counts, &n, err);
     if (r < 0)

@@ -86,7 +86,7 @@ int qemu_attach(const char *state_dir, const char *disk, const struct qemu_attac
     if (!r)
         r = df_disk_list(state_dir, refuse_same, &(struct search){ state_dir, a, err }, err);
     if (!r)
-        r = qmp_open(a->socket, QEMU_TIMEOUT_MS, &qmp, err);
+        r = qmp_open(a->socket, QEMU_GREETING_MS, &qmp, err);
     if (!r)
         r = qemu_node_info(qmp, a->node, &info, err);
     if (r < 0)

@@ -14,6 +14,12 @@
 #include "qemu/qmp.h"
 
 #define QEMU_TIMEOUT_MS 5000        /* of each call here */
+/*
+ * To connect, also to a monitor that another program has just now.  A QEMU that
+ * hangs is found out by it before a client or a source's daemon gives up ours
+ * (CLIENT_TRIES, PEER_TRIES), and the reason with it.
+ */
+#define QEMU_GREETING_MS 3000
 #define QEMU_NODE_NAME_MAX 255u     /* bytes: QEMU's own names are shorter */
 
 /* Bitmaps with such names are those of sessions: users neither see nor make them. */

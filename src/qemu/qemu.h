@@ -31,12 +31,7 @@
 #include "qemu/qmp.h"
 #include "qemu/view.h"
 
-/*
- * A QEMU that hangs is found out by these two, before the source's daemon gives
- * the target's up (PEER_TRIES, 5 s), and with it the reason.
- */
-#define QEMU_GREETING_MS 3000       /* also for a monitor that another program has just now */
-#define QEMU_VIEW_MS    1500
+#define QEMU_VIEW_MS    1500        /* for the view: see QEMU_GREETING_MS */
 #define QEMU_MERGE_MS   60000       /* for the answer where QEMU copies bits; else QEMU_TIMEOUT_MS */
 #define QEMU_NAME_BYTES 96          /* of a reserved name */
 #define QEMU_ID_BYTES   32          /* of a node or an export */
@@ -65,7 +60,7 @@ static inline const struct qemu_remote *qemu_of(const struct remote_job *job)
 void qemu_name(const struct remote_job *job, const char *what, char name[QEMU_NAME_BYTES]);
 /* Of the job's node and export. */
 void qemu_id(const struct remote_job *job, char id[QEMU_ID_BYTES]);
-/* The node, of the size that our disk has. */
+/* The node, of the size that our disk has; and the bitmap's name is one that users may have. */
 int qemu_check_node(const struct visit *v, const struct remote_job *job, struct df_error *err);
 /* STATE/qemu (daemon/statedir.c), where QEMU finds what is for it. */
 int qemu_open_directory(const struct qemu_remote *qemu, int *dirfd, struct df_error *err);

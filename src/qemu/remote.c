@@ -80,6 +80,8 @@ int qemu_check_node(const struct visit *v, const struct remote_job *job, struct 
     const struct qemu_remote *qemu = qemu_of(job);
     const json_t *node = view_node(v->view, qemu->at.node);
     uint64_t size = job->backend->ops->size(job->backend);
+    if (qemu_is_reserved(job->bitmap))
+        return error_set(err, -EINVAL, "bitmap '%s' cannot be moved: names that begin with '%s' are kept for sessions in QEMU", job->bitmap, QEMU_RESERVED);
     if (!node)
         return error_set(err, -ENOENT, "the QEMU at '%s' has no node '%s', which disk '%s' is: start it with that node, or remove the disk",
                          qemu->at.socket, qemu->at.node, qemu->disk);

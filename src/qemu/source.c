@@ -89,6 +89,14 @@ static int stage(const struct visit *v, const struct remote_job *job, struct df_
     return r < 0 ? r : df_bitmap_take(disk, job->bitmap, job->session, err);     /* so it goes with the session */
 }
 
+/* By an image if not by NBD: read_bits(). */
+static int check_way_out(struct visit *v, const struct remote_job *job, struct df_error *err)
+{
+    uint64_t granularity = view_number(bitmap_of(v, job), "granularity");
+    int r = export_check(v, job, err);
+    return r == -EADDRINUSE && granularity && carrier_takes(map_round_up(job->backend->ops->size(job->backend), granularity)) ? 0 : r;
+}
+
 int step_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     int r = 0;
@@ -97,7 +105,7 @@ int step_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
         if (!r)
             r = check_bitmap(v, jobs[i], err);
         if (!r)
-            r = export_check(v, jobs[i], err);
+            r = check_way_out(v, jobs[i], err);
         if (!r)
             r = stage(v, jobs[i], err);
     }
