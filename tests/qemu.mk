@@ -12,4 +12,4 @@ tests_unit_qmp_LDADD = libqemu.la libbase.la $(JANSSON_LIBS) $(CHECK_LIBS)
 endif
 
 TESTS += tests/flow-qemu-disk.sh tests/flow-qemu-transient.sh
-EXTRA_DIST += tests/flow-qemu-disk.sh tests/flow-qemu-transient.sh tests/qemu-common.sh
+EXTRA_DIST += tests/flow-qemu-disk.sh tests/flow-qemu-transient.sh tests/qemu-common.sh tests/qbits.py tests/qguest.py examples/qmp.py
