@@ -11,5 +11,9 @@ tests_unit_qmp_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_qmp_LDADD = libqemu.la libbase.la $(JANSSON_LIBS) $(CHECK_LIBS)
 endif
 
-TESTS += tests/flow-qemu-disk.sh tests/flow-qemu-transient.sh
-EXTRA_DIST += tests/flow-qemu-disk.sh tests/flow-qemu-transient.sh tests/qemu-common.sh tests/qbits.py tests/qguest.py examples/qmp.py
+qemu_flows = tests/flow-qemu-disk.sh tests/flow-qemu-transient.sh \
+	tests/flow-qemu-storage.sh tests/flow-qemu-machines.sh tests/flow-qemu-mixed.sh tests/flow-qemu-writes.sh \
+	tests/flow-qemu-many.sh tests/flow-qemu-flags.sh tests/flow-qemu-link.sh \
+	tests/flow-qemu-nothing-left.sh tests/flow-qemu-monitor.sh
+TESTS += $(qemu_flows)
+EXTRA_DIST += $(qemu_flows) tests/qemu-common.sh tests/qbits.py tests/qguest.py examples/qmp.py
