@@ -7,7 +7,8 @@ fail_tests = \
 	tests/fail-writer-killed.sh tests/fail-daemon-of-writers.sh \
 	tests/fail-source-gone.sh tests/fail-target-gone.sh tests/fail-pivot-half.sh tests/fail-rollback-late.sh \
 	tests/fail-source-host.sh tests/fail-target-host.sh tests/fail-clean-stop.sh \
-	tests/fail-disk-full.sh tests/fail-journal-damaged.sh
+	tests/fail-disk-full.sh tests/fail-journal-damaged.sh \
+	tests/fail-qemu-killed.sh tests/fail-qemu-hangs.sh
 
 TESTS += $(fail_tests)
 EXTRA_DIST += $(fail_tests) tests/fail-common.sh tests/relay.py
