@@ -15,6 +15,8 @@
  *   SESSION-BITMAP-late    source: records from the pivot on.  It says that the
  *                          bitmap was disabled by us, and nothing that is
  *                          written late is lost: a roll-back merges it.
+ *   SESSION-BITMAP-copy    source: of a bitmap that QEMU may let go of before it
+ *                          is read
  *   SESSION-BITMAP-child   target: records the guest's writes from the pivot on
  *   a node, an export      while bits go in or out
  *

@@ -5,10 +5,13 @@
  *   look    may the bitmap be moved?  Staged in our disk, without bits
  *   freeze  one transaction: "late" records, then the bitmap is disabled.  In
  *           that order no write is in neither.  Both take O(1) in QEMU; a copy
- *           of the bitmap would take O(n), while the guest stands still.
- *   read    the bitmap, and "late" if anything is in it
+ *           of the bitmap would take O(n), while the guest stands still, and is
+ *           made only where it must: a QEMU that hands its guest over by a
+ *           migration lets go of persistent bitmaps, with all their bits, and
+ *           aborts if one of them is exported then.
+ *   read    the copy or the bitmap, and "late" if anything is in it
  *   thaw    one transaction: the bitmap is enabled, then takes what "late" has
- *   drop    one transaction: both go
+ *   drop    one transaction: all go
  *
  * "late" is there from freeze until thaw or drop: it says how far we are.  It is
  * never persistent, so it is not there in a QEMU that was started anew.
@@ -50,6 +53,12 @@ static const char *others_late(const struct visit *v, const struct remote_job *j
     return NULL;
 }
 
+static const json_t *copy_of(const struct visit *v, const struct remote_job *job, char name[QEMU_NAME_BYTES])
+{
+    qemu_name(job, "copy", name);
+    return view_bitmap(v->view, qemu_of(job)->at.node, name);
+}
+
 static int check_bitmap(const struct visit *v, const struct remote_job *job, struct df_error *err)
 {
     const struct qemu_remote *qemu = qemu_of(job);
@@ -64,6 +73,12 @@ static int check_bitmap(const struct visit *v, const struct remote_job *job, str
         return error_set(err, -EBUSY, "bitmap '%s' of node '%s' is held still by another session, and '%s' notes its writes: wait until that session has given it back; "
                          "if nobody knows it any more, enable the bitmap, merge that one into it and remove it", job->bitmap, qemu->at.node, others_late(v, job));
     return 0;
+}
+
+/* A storage daemon has no guest to hand over. */
+static bool can_migrate(struct visit *v)
+{
+    return qmp_call(v->qmp, "query-migrate", NULL, NULL, QEMU_TIMEOUT_MS, NULL) != -ENOTSUP;
 }
 
 /* ------------------------------------------------------------------- look */
@@ -114,9 +129,9 @@ int step_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
 
 /* ------------------------------------------------------------------ pivot */
 
-static int plan_freeze(const struct visit *v, const struct remote_job *job, json_t *actions, struct df_error *err)
+static int plan_freeze(struct visit *v, const struct remote_job *job, json_t *actions, int *timeout_ms, struct df_error *err)
 {
-    char late[QEMU_NAME_BYTES];
+    char late[QEMU_NAME_BYTES], copy[QEMU_NAME_BYTES];
     const json_t *bitmap = bitmap_of(v, job);
     if (late_of(v, job, late))
         return 0;       /* by an earlier try */
@@ -130,17 +145,23 @@ static int plan_freeze(const struct visit *v, const struct remote_job *job, json
     act_add(actions, job, late, !job->info.enabled, false);
     if (job->info.enabled)
         act(actions, "disable", job, job->bitmap);
+    if (!view_flag(bitmap, "persistent") || !can_migrate(v))
+        return 0;
+    qemu_name(job, "copy", copy);
+    act_add(actions, job, copy, true, false);
+    act_merge(actions, job, copy, json_pack("[s]", job->bitmap));
+    *timeout_ms = QEMU_MERGE_MS;
     return 0;
 }
 
 int step_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     json_t *actions = json_array();
-    int r = 0;
+    int r = 0, timeout_ms = QEMU_TIMEOUT_MS;
     for (size_t i = 0; !r && i < n; i++)
-        r = plan_freeze(v, jobs[i], actions, err);
+        r = plan_freeze(v, jobs[i], actions, &timeout_ms, err);
     if (!r && json_array_size(actions))
-        return qmp_transaction(v->qmp, actions, QEMU_TIMEOUT_MS, err);
+        return qmp_transaction(v->qmp, actions, timeout_ms, err);
     json_decref(actions);
     return r;
 }
@@ -148,12 +169,14 @@ int step_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_e
 /*
  * NBD tells extents, 16 bytes for a dirty one and the clean one behind it; an
  * image has a bit for each granule.  Whichever is shorter, if all of them lie
- * apart; and the image where the NBD server is somebody else's.
+ * apart; and the image where the NBD server is somebody else's, or where the
+ * node may have been handed over to another host by now: to export it QEMU would
+ * take it back, and write to it.
  */
 static int read_bits(struct visit *v, const struct remote_job *job, const char *bitmap, uint64_t count, struct map *map, struct df_error *err)
 {
     bool takes = carrier_takes(map->nbits), dense = count / job->info.granularity > map->nbits / 128;
-    int r = takes && dense ? -EADDRINUSE : export_read(v, job, bitmap, map, err);
+    int r = takes && (dense || can_migrate(v)) ? -EADDRINUSE : export_read(v, job, bitmap, map, err);
     return takes && r == -EADDRINUSE ? carrier_read(v, job, bitmap, map, err) : r;
 }
 
@@ -161,16 +184,17 @@ static int read_bitmap(struct visit *v, struct remote_job *job, struct df_error 
 {
     struct backend *b = job->backend;
     struct backend_map map = { 0 };
-    char name[QEMU_NAME_BYTES];
+    char name[QEMU_NAME_BYTES], copy[QEMU_NAME_BYTES];
     const json_t *late = late_of(v, job, name);
-    if (!late || !bitmap_of(v, job))
+    const char *still = copy_of(v, job, copy) ? copy : job->bitmap;
+    if (!late || !view_bitmap(v->view, qemu_of(job)->at.node, still))
         return error_set(err, -ENODATA, "bitmap '%s' of node '%s' was lost with its QEMU before its bits were read: abandon the session on the target with --all-dirty",
                          job->bitmap, qemu_of(job)->at.node);
     int r = b->ops->get_map(b, job->bitmap, job->session, &map, err);
     if (r < 0)
         return r;
     job->late_bytes = view_number(late, "count");
-    r = read_bits(v, job, job->bitmap, view_number(bitmap_of(v, job), "count"), map.map, err);
+    r = read_bits(v, job, still, view_number(view_bitmap(v->view, qemu_of(job)->at.node, still), "count"), map.map, err);
     if (!r && job->late_bytes)
         r = read_bits(v, job, name, job->late_bytes, map.map, err);
     b->ops->put_map(b, &map);
@@ -197,6 +221,24 @@ static int check_lost(const struct visit *v, const struct remote_job *job, struc
                      job->bitmap, qemu_of(job)->at.node);
 }
 
+/* What a QEMU that has handed its guest over stores comes back when the guest runs here again. */
+static int check_stored(const struct visit *v, const struct remote_job *job, const char *late, struct df_error *err)
+{
+    if (bitmap_of(v, job) || !job->info.enabled || !job->info.persistent)
+        return 0;
+    return error_set(err, -EAGAIN, "bitmap '%s' cannot be given back: node '%s' of the QEMU at '%s' does not have it, as after a migration of its guest; let the guest run there, "
+                     "or, if the bitmap is not to come back, remove '%s'", job->bitmap, qemu_of(job)->at.node, qemu_of(job)->at.socket, late);
+}
+
+static void act_remove_noted(json_t *actions, const struct visit *v, const struct remote_job *job)
+{
+    char name[QEMU_NAME_BYTES];
+    if (late_of(v, job, name))
+        act(actions, "remove", job, name);
+    if (copy_of(v, job, name))
+        act(actions, "remove", job, name);
+}
+
 int step_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     json_t *actions = json_array();
@@ -205,18 +247,25 @@ int step_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
         const struct remote_job *job = jobs[i];
         char late[QEMU_NAME_BYTES];
         carrier_remove(v, job);
+        int stored;
         r = export_remove(v, job, err);
         if (r < 0)
             break;
         if (!late_of(v, job, late)) {
+            act_remove_noted(actions, v, job);
             lost = lost ? lost : check_lost(v, job, err);
+            continue;
+        }
+        stored = check_stored(v, job, late, err);
+        if (stored < 0) {
+            lost = stored;      /* asked again, after the others */
             continue;
         }
         if (bitmap_of(v, job) && job->info.enabled) {
             act(actions, "enable", job, job->bitmap);
             act_merge(actions, job, job->bitmap, json_pack("[s]", late));
         }
-        act(actions, "remove", job, late);
+        act_remove_noted(actions, v, job);
     }
     if (r < 0 || !json_array_size(actions)) {
         json_decref(actions);
@@ -249,9 +298,9 @@ int step_drop(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
         r = export_remove(v, job, err);
         if (bitmap && is_left_by_us(job, bitmap, late))
             act(actions, "remove", job, job->bitmap);
+        act_remove_noted(actions, v, job);
         if (!late)
             continue;
-        act(actions, "remove", job, name);
         uint64_t written = view_number(late, "count");
         job->late_bytes = written > job->late_bytes ? written - job->late_bytes : 0;
     }
