@@ -8,8 +8,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -29,7 +27,6 @@ struct hands {
     unsigned running;
     struct task *finished;      /* newest first */
     int fd;
-    _Atomic bool stopping;      /* a hint: nothing else is read by it, relaxed */
 };
 
 /* The last thing that a thread does with the hands: behind the unlock they may be gone. */
@@ -83,7 +80,6 @@ void hands_stop(struct hands **handsp)
     struct hands *hands = steal(handsp);
     if (!hands)
         return;
-    atomic_store_explicit(&hands->stopping, true, memory_order_relaxed);
     pthread_mutex_lock(&hands->mutex);
     while (hands->running)
         pthread_cond_wait(&hands->ended, &hands->mutex);
@@ -132,9 +128,4 @@ void hands_receive(struct hands *hands)
         task->chore->done(task->chore);
         free(task);
     }
-}
-
-bool hands_are_stopping(const struct hands *hands)
-{
-    return atomic_load_explicit(&hands->stopping, memory_order_relaxed);
 }

@@ -23,7 +23,5 @@ void hands_send(struct hands *hands, struct chore *chore);
 int hands_fd(const struct hands *hands);
 /* Call `done` of all that is finished. */
 void hands_receive(struct hands *hands);
-/* Is the daemon being stopped?  Asked by chores that take long. */
-bool hands_are_stopping(const struct hands *hands);
 
 #endif
