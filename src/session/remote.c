@@ -126,11 +126,20 @@ bool remote_defer(struct session *s, struct request *request)
 static void tidied(struct session *s, int r, const struct df_error *err)
 {
     void (*then)(struct session *s) = steal(&s->tidied);
+    struct df_error gone;
     if (r < 0 && r != -ENOTCONN)
         session_note(s, err);
+    if (r == -ENOTCONN && s->tidy_step == REMOTE_THAW && s->state != SOURCE_ABANDONED) {
+        error_set(&gone, r, "%.1024s; a bitmap that comes back with it is disabled, as the pivot left it: make a full backup", err->message);
+        session_note(s, &gone);
+    }
     if (r < 0 && r != -ENOTCONN && r != -ENODATA) {
         s->tidy_ms = clock_ms() + TIDY_MS;
+        s->tidy_failed = true;
     } else {
+        if (s->tidy_failed && r != -ENODATA)
+            s->message[0] = 0;      /* it said why not */
+        s->tidy_failed = false;
         s->tidy = false;
         s->touched = false;
         session_save(s);

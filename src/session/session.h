@@ -143,6 +143,7 @@ struct session {
     bool touched;                           /* it may have something there that has to go; in the journal */
     bool tidy;                              /* that has to go now: again at tidy_ms */
     enum remote_step tidy_step;
+    bool tidy_failed;                       /* the message is about that */
     int64_t tidy_ms;
     void (*tidied)(struct session *session);
     struct waiter *deferred;                /* requests that wait for the end of the step */
