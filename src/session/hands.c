@@ -86,6 +86,7 @@ void hands_stop(struct hands **handsp)
     pthread_mutex_unlock(&hands->mutex);
     for (struct task *task = take_finished(hands), *next; task; task = next) {
         next = task->next;
+        free(task->chore);      /* the first member of what was allocated */
         free(task);
     }
     close(hands->fd);

@@ -16,7 +16,7 @@
 struct hands;
 
 int hands_start(struct hands **hands, struct df_error *err);
-/* Waits for the chores that are under way; they are lost. */
+/* Waits for the chores that are under way; they are freed, and nobody hears of them. */
 void hands_stop(struct hands **hands);
 void hands_send(struct hands *hands, struct chore *chore);
 /* Readable when something is finished. */
