@@ -104,12 +104,13 @@ static int stage(const struct visit *v, const struct remote_job *job, struct df_
     return r < 0 ? r : df_bitmap_take(disk, job->bitmap, job->session, err);     /* so it goes with the session */
 }
 
-/* By an image if not by NBD: read_bits(). */
+/* What no image takes must be able to leave by NBD: told now, not after the pivot. */
 static int check_way_out(struct visit *v, const struct remote_job *job, struct df_error *err)
 {
     uint64_t granularity = view_number(bitmap_of(v, job), "granularity");
-    int r = export_check(v, job, err);
-    return r == -EADDRINUSE && granularity && carrier_takes(map_round_up(job->backend->ops->size(job->backend), granularity)) ? 0 : r;
+    if (granularity && carrier_takes(map_round_up(job->backend->ops->size(job->backend), granularity)))
+        return 0;
+    return export_check(v, job, err);
 }
 
 int step_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
@@ -169,15 +170,15 @@ int step_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_e
 /*
  * NBD tells extents, 16 bytes for a dirty one and the clean one behind it; an
  * image has a bit for each granule.  Whichever is shorter, if all of them lie
- * apart; and the image where the NBD server is somebody else's, or where the
- * node may have been handed over to another host by now: to export it QEMU would
+ * apart; and the image where NBD is not possible (the server is somebody else's,
+ * a socket's path too long), or where the node may have been handed over to another host by now: to export it QEMU would
  * take it back, and write to it.
  */
 static int read_bits(struct visit *v, const struct remote_job *job, const char *bitmap, uint64_t count, struct map *map, struct df_error *err)
 {
     bool takes = carrier_takes(map->nbits), dense = count / job->info.granularity > map->nbits / 128;
     int r = takes && (dense || can_migrate(v)) ? -EADDRINUSE : export_read(v, job, bitmap, map, err);
-    return takes && r == -EADDRINUSE ? carrier_read(v, job, bitmap, map, err) : r;
+    return takes && (r == -EADDRINUSE || r == -ENAMETOOLONG) ? carrier_read(v, job, bitmap, map, err) : r;
 }
 
 static int read_bitmap(struct visit *v, struct remote_job *job, struct df_error *err)
