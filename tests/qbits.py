@@ -53,6 +53,8 @@ def scaled(size, old, new, raw):
 
 
 def merged(raws):
+    if len(raws) == 1:
+        return raws[0]
     total = 0
     for raw in raws:
         total |= int.from_bytes(raw, "little")

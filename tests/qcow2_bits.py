@@ -47,8 +47,9 @@ def write(path, size, granularity, name, bits):
         at += n
     entries = []
     for d in data:
-        entries.append(at * CLUSTER if any(d) else 0)
-        at += any(d)
+        is_clean = d.count(0) == len(d)
+        entries.append(0 if is_clean else at * CLUSTER)
+        at += not is_clean
     assert at <= CLUSTER // 2, "one refcount block"
     directory = struct.pack(">Q", where["table"]) + directory[8:]
     header = struct.pack(">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3, 0, 0, 16, size, 0, l1_entries, where["l1"], where["reftable"], 1, 0, 0, 0, 0, 1, 4, 104)
