@@ -72,6 +72,14 @@ arrived qb names finer "$dir/finer.raw"
 arrived qb names coarser "$dir/coarser.raw"
 expect "granularity" "$(qflags qb names coarser granularity)" granularity=1048576
 
+# ---- a larger node: the tail is dirty
+filled qa other grown 23
+refuse 1 "--grow" -- migrate other/grown --as names/grown
+migrate other/grown --as names/grown --grow >"$dir/result"
+truncate -s 600 "$dir/23.raw"
+echo $((64 << 20)) $((236 << 20)) | range_bits 314572800 65536 >"$dir/tail.raw"
+arrived qb names grown "$dir/23.raw" "$dir/tail.raw"
+
 # ---- refused, with nothing changed
 add qa other daily
 add qb other daily

@@ -61,9 +61,10 @@ static int plan_add(struct visit *v, const struct remote_job *job, json_t *actio
                       qemu_of(job)->at.node, qemu_of(job)->at.socket, job->bitmap);
     if (!r && !carrier_takes(job->info.nbits))
         r = error_set(err, -EFBIG, "bitmap '%s' has %" PRIu64 " bits, more than the 2^32 that QEMU takes from outside: move it with a coarser --granularity", job->bitmap, job->info.nbits);
+    if (r < 0 || child_of(v, job, child))
+        return r;
+    r = try_to_make(v, job, err);
     if (!r)
-        r = try_to_make(v, job, err);
-    if (!r && !child_of(v, job, child))
         act_add(actions, job, child, true, false);
     return r;
 }
