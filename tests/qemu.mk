@@ -11,7 +11,7 @@ tests_unit_qmp_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_qmp_LDADD = libqemu.la libbase.la $(JANSSON_LIBS) $(CHECK_LIBS)
 endif
 
-qemu_flows = tests/flow-qemu-disk.sh tests/flow-qemu-transient.sh \
+qemu_flows = tests/flow-qemu-disk.sh tests/flow-qemu-transient.sh tests/flow-qemu-steps.sh \
 	tests/flow-qemu-storage.sh tests/flow-qemu-machines.sh tests/flow-qemu-mixed.sh tests/flow-qemu-writes.sh \
 	tests/flow-qemu-many.sh tests/flow-qemu-flags.sh tests/flow-qemu-link.sh \
 	tests/flow-qemu-nothing-left.sh tests/flow-qemu-monitor.sh tests/flow-backup.sh
