@@ -17,7 +17,7 @@ WIRE_TESTS = tests/unit-wire-scan tests/unit-wire-schema tests/unit-wire-frame t
 	tests/unit-wire-dump-hostile tests/unit-net tests/unit-net-calls tests/unit-state \
 	tests/unit-keys tests/unit-keyfile tests/unit-allow tests/unit-allow-directory tests/unit-ipc tests/unit-quota \
 	tests/unit-access tests/unit-guard tests/unit-guard-apart tests/unit-connections tests/unit-connections-limits \
-	tests/unit-refusals tests/unit-clear
+	tests/unit-refusals tests/unit-clear tests/unit-hands
 check_PROGRAMS += $(WIRE_TESTS)
 TESTS += $(WIRE_TESTS)
 
@@ -105,6 +105,10 @@ tests_unit_refusals_SOURCES = tests/unit-refusals.c tests/unit.h
 tests_unit_refusals_CFLAGS = $(WIRE_CFLAGS)
 tests_unit_refusals_LDADD = $(tests_unit_net_LDADD)
 tests_unit_refusals_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime
+
+tests_unit_hands_SOURCES = tests/unit-hands.c tests/unit.h
+tests_unit_hands_CFLAGS = $(WIRE_CFLAGS)
+tests_unit_hands_LDADD = libsession.la $(tests_unit_net_LDADD)
 
 tests_unit_clear_SOURCES = tests/unit-clear.c tests/unit-guard.h tests/unit-files.h tests/unit-net.h tests/unit.h
 tests_unit_clear_CFLAGS = $(WIRE_CFLAGS)
