@@ -19,8 +19,8 @@ UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-scale tests/unit-mapfile 
 	tests/unit-storage tests/unit-handover tests/unit-model tests/unit-writer \
 	tests/unit-crash tests/unit-damage tests/unit-crash-model \
 	tests/unit-hostile tests/unit-hostile-files tests/unit-hostile-scribble \
-	tests/unit-hostile-group tests/unit-qcow2 tests/unit-nbd tests/unit-nbd-hostile \
-	tests/stress-recording
+	tests/unit-hostile-group tests/unit-qcow2 tests/unit-qcow2-limits tests/unit-qcow2-hostile \
+	tests/unit-nbd tests/unit-nbd-hostile tests/stress-recording
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
@@ -108,10 +108,18 @@ tests_unit_nbd_hostile_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_nbd_hostile_LDADD = libimage.la $(UNIT_LIBS)
 tests_unit_nbd_hostile_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime
 
-tests_unit_qcow2_SOURCES = tests/unit-qcow2.c tests/unit.h
+tests_unit_qcow2_SOURCES = tests/unit-qcow2.c tests/unit-qcow2.h tests/unit.h
 tests_unit_qcow2_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_qcow2_LDADD = libimage.la $(UNIT_LIBS)
-tests_unit_qcow2_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=files_pwrite
+
+tests_unit_qcow2_limits_SOURCES = tests/unit-qcow2-limits.c tests/unit-qcow2.h tests/unit.h
+tests_unit_qcow2_limits_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_qcow2_limits_LDADD = libimage.la $(UNIT_LIBS)
+tests_unit_qcow2_limits_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=files_pwrite
+
+tests_unit_qcow2_hostile_SOURCES = tests/unit-qcow2-hostile.c tests/unit-qcow2.h tests/unit.h
+tests_unit_qcow2_hostile_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_qcow2_hostile_LDADD = libimage.la $(UNIT_LIBS)
 
 tests_stress_recording_SOURCES = tests/stress-recording.c tests/unit.h
 tests_stress_recording_CFLAGS = $(UNIT_CFLAGS)

@@ -2,13 +2,17 @@
 # QEMU and its storage daemon: the QMP client against a monitor in a thread, flows with the real programs.
 
 if HAVE_CHECK
-QEMU_TESTS = tests/unit-qmp
+QEMU_TESTS = tests/unit-qmp tests/unit-qmp-stream
 check_PROGRAMS += $(QEMU_TESTS)
 TESTS += $(QEMU_TESTS)
 
-tests_unit_qmp_SOURCES = tests/unit-qmp.c tests/unit.h
+tests_unit_qmp_SOURCES = tests/unit-qmp.c tests/unit-qmp.h tests/unit.h
 tests_unit_qmp_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_qmp_LDADD = libqemu.la libbase.la $(JANSSON_LIBS) $(CHECK_LIBS)
+
+tests_unit_qmp_stream_SOURCES = tests/unit-qmp-stream.c tests/unit-qmp.h tests/unit.h
+tests_unit_qmp_stream_CFLAGS = $(tests_unit_qmp_CFLAGS)
+tests_unit_qmp_stream_LDADD = $(tests_unit_qmp_LDADD)
 endif
 
 qemu_flows = tests/flow-qemu-disk.sh tests/flow-qemu-transient.sh tests/flow-qemu-steps.sh \
