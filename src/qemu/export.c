@@ -3,9 +3,9 @@
  * Bits out of QEMU: it exports a bitmap by NBD, read-only, and we read it.
  *
  * A QEMU has one NBD server at most.  Where its user has started one, its
- * address comes with the disk (--nbd), or it is -EADDRINUSE.  Else we start one in STATE/qemu for as
- * long as we need it; several sessions may need it at once, and who finds no
- * export left stops it.  Nobody else's exports are on it: they would have had to
+ * address comes with the disk (--nbd), or it is -EADDRINUSE.  Else we start one
+ * in STATE/qemu for as long as we need it; several sessions may need it at once,
+ * and who finds no export left stops it.  Nobody else's exports are on it: they would have had to
  * know its address.
  */
 #include "qemu/qemu.h"

@@ -50,6 +50,7 @@ struct qemu_remote {
 struct visit {
     struct qmp *qmp;
     json_t *view;
+    bool asked, migrates;       /* whether this QEMU has a guest that it could hand over: known once asked */
 };
 
 static inline const struct qemu_remote *qemu_of(const struct remote_job *job)
@@ -60,6 +61,9 @@ static inline const struct qemu_remote *qemu_of(const struct remote_job *job)
 /* remote.c */
 /* "SESSION-BITMAP-what" */
 void qemu_name(const struct remote_job *job, const char *what, char name[QEMU_NAME_BYTES]);
+/* The job's bitmap, and what a session has beside it under that name; NULL: not there.  `name` is filled either way. */
+const json_t *qemu_bitmap_of(const struct visit *v, const struct remote_job *job);
+const json_t *qemu_noted(const struct visit *v, const struct remote_job *job, const char *what, char name[QEMU_NAME_BYTES]);
 /* Of the job's node and export. */
 void qemu_id(const struct remote_job *job, char id[QEMU_ID_BYTES]);
 /* The node, of the size that our disk has; and the bitmap's name is one that users may have. */
@@ -101,5 +105,7 @@ void act(json_t *actions, const char *verb, const struct remote_job *job, const 
 void act_add(json_t *actions, const struct remote_job *job, const char *bitmap, bool disabled, bool persistent);
 void act_merge(json_t *actions, const struct remote_job *job, const char *target, json_t *sources);
 json_t *act_source(const char *node, const char *bitmap);
+/* Carry them out, if there are any and planning them went well (r); they are taken. */
+int act_all(struct visit *v, json_t *actions, int r, int timeout_ms, struct df_error *err);
 
 #endif

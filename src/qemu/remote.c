@@ -29,6 +29,17 @@ void qemu_name(const struct remote_job *job, const char *what, char name[QEMU_NA
              (uint64_t)XXH3_64bits(job->bitmap, strlen(job->bitmap)), what);
 }
 
+const json_t *qemu_bitmap_of(const struct visit *v, const struct remote_job *job)
+{
+    return view_bitmap(v->view, qemu_of(job)->at.node, job->bitmap);
+}
+
+const json_t *qemu_noted(const struct visit *v, const struct remote_job *job, const char *what, char name[QEMU_NAME_BYTES])
+{
+    qemu_name(job, what, name);
+    return view_bitmap(v->view, qemu_of(job)->at.node, name);
+}
+
 /* A node's name has 31 bytes at most. */
 void qemu_id(const struct remote_job *job, char id[QEMU_ID_BYTES])
 {
@@ -71,6 +82,14 @@ void act_merge(json_t *actions, const struct remote_job *job, const char *target
 json_t *act_source(const char *node, const char *bitmap)
 {
     return json_pack("{s:s, s:s}", "node", node, "name", bitmap);
+}
+
+int act_all(struct visit *v, json_t *actions, int r, int timeout_ms, struct df_error *err)
+{
+    if (!r && json_array_size(actions))
+        return qmp_transaction(v->qmp, actions, timeout_ms, err);
+    json_decref(actions);
+    return r;
 }
 
 /* ------------------------------------------------------------------ steps */

@@ -26,15 +26,9 @@
 #include "base/error.h"
 #include "base/uuid.h"
 
-static const json_t *bitmap_of(const struct visit *v, const struct remote_job *job)
-{
-    return view_bitmap(v->view, qemu_of(job)->at.node, job->bitmap);
-}
-
 static const json_t *late_of(const struct visit *v, const struct remote_job *job, char name[QEMU_NAME_BYTES])
 {
-    qemu_name(job, "late", name);
-    return view_bitmap(v->view, qemu_of(job)->at.node, name);
+    return qemu_noted(v, job, "late", name);
 }
 
 /* The "late" of another session: it has the bitmap still, or will give it back.  NULL: there is none. */
@@ -55,14 +49,13 @@ static const char *others_late(const struct visit *v, const struct remote_job *j
 
 static const json_t *copy_of(const struct visit *v, const struct remote_job *job, char name[QEMU_NAME_BYTES])
 {
-    qemu_name(job, "copy", name);
-    return view_bitmap(v->view, qemu_of(job)->at.node, name);
+    return qemu_noted(v, job, "copy", name);
 }
 
 static int check_bitmap(const struct visit *v, const struct remote_job *job, struct df_error *err)
 {
     const struct qemu_remote *qemu = qemu_of(job);
-    const json_t *bitmap = bitmap_of(v, job);
+    const json_t *bitmap = qemu_bitmap_of(v, job);
     if (!bitmap)
         return error_set(err, -ENOENT, "there is no bitmap '%s' on node '%s' of the QEMU at '%s'", job->bitmap, qemu->at.node, qemu->at.socket);
     if (view_flag(bitmap, "inconsistent"))
@@ -78,7 +71,10 @@ static int check_bitmap(const struct visit *v, const struct remote_job *job, str
 /* A storage daemon has no guest to hand over. */
 static bool can_migrate(struct visit *v)
 {
-    return qmp_call(v->qmp, "query-migrate", NULL, NULL, QEMU_TIMEOUT_MS, NULL) != -ENOTSUP;
+    if (!v->asked)
+        v->migrates = qmp_call(v->qmp, "query-migrate", NULL, NULL, QEMU_TIMEOUT_MS, NULL) != -ENOTSUP;
+    v->asked = true;
+    return v->migrates;
 }
 
 /* ------------------------------------------------------------------- look */
@@ -94,7 +90,7 @@ static int stage(const struct visit *v, const struct remote_job *job, struct df_
 {
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
     const struct qemu_remote *qemu = qemu_of(job);
-    const json_t *bitmap = bitmap_of(v, job);
+    const json_t *bitmap = qemu_bitmap_of(v, job);
     unsigned flags = (view_flag(bitmap, "recording") ? 0 : DF_BITMAP_DISABLED) | (view_flag(bitmap, "persistent") ? DF_BITMAP_PERSISTENT : 0);
     int r = df_disk_open(qemu->state_dir, qemu->disk, &disk, err);
     if (!r)
@@ -107,7 +103,7 @@ static int stage(const struct visit *v, const struct remote_job *job, struct df_
 /* What no image takes must be able to leave by NBD: told now, not after the pivot. */
 static int check_way_out(struct visit *v, const struct remote_job *job, struct df_error *err)
 {
-    uint64_t granularity = view_number(bitmap_of(v, job), "granularity");
+    uint64_t granularity = view_number(qemu_bitmap_of(v, job), "granularity");
     if (granularity && carrier_takes(map_round_up(job->backend->ops->size(job->backend), granularity)))
         return 0;
     return export_check(v, job, err);
@@ -133,7 +129,7 @@ int step_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
 static int plan_freeze(struct visit *v, const struct remote_job *job, json_t *actions, int *timeout_ms, struct df_error *err)
 {
     char late[QEMU_NAME_BYTES], copy[QEMU_NAME_BYTES];
-    const json_t *bitmap = bitmap_of(v, job);
+    const json_t *bitmap = qemu_bitmap_of(v, job);
     if (late_of(v, job, late))
         return 0;       /* by an earlier try */
     int r = qemu_check_node(v, job, err);
@@ -161,18 +157,15 @@ int step_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_e
     int r = 0, timeout_ms = QEMU_TIMEOUT_MS;
     for (size_t i = 0; !r && i < n; i++)
         r = plan_freeze(v, jobs[i], actions, &timeout_ms, err);
-    if (!r && json_array_size(actions))
-        return qmp_transaction(v->qmp, actions, timeout_ms, err);
-    json_decref(actions);
-    return r;
+    return act_all(v, actions, r, timeout_ms, err);
 }
 
 /*
  * NBD tells extents, 16 bytes for a dirty one and the clean one behind it; an
  * image has a bit for each granule.  Whichever is shorter, if all of them lie
  * apart; and the image where NBD is not possible (the server is somebody else's,
- * a socket's path too long), or where the node may have been handed over to another host by now: to export it QEMU would
- * take it back, and write to it.
+ * a socket's path too long), or where the node may have been handed over to
+ * another host by now: to export it QEMU would take it back, and write to it.
  */
 static int read_bits(struct visit *v, const struct remote_job *job, const char *bitmap, uint64_t count, struct map *map, struct df_error *err)
 {
@@ -215,7 +208,7 @@ int step_read(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
 /* A disabled bitmap without "late": whatever was written since QEMU was started anew is in neither. */
 static int check_lost(const struct visit *v, const struct remote_job *job, struct df_error *err)
 {
-    const json_t *bitmap = bitmap_of(v, job);
+    const json_t *bitmap = qemu_bitmap_of(v, job);
     if (!bitmap || !job->info.enabled || view_flag(bitmap, "recording"))
         return 0;
     return error_set(err, -ENODATA, "bitmap '%s' of node '%s' stays disabled: its QEMU was started anew since the pivot, and what was written there since is not in it; remove it and make a full backup",
@@ -225,7 +218,7 @@ static int check_lost(const struct visit *v, const struct remote_job *job, struc
 /* What a QEMU that has handed its guest over stores comes back when the guest runs here again. */
 static int check_stored(const struct visit *v, const struct remote_job *job, const char *late, struct df_error *err)
 {
-    if (bitmap_of(v, job) || !job->info.enabled || !job->info.persistent)
+    if (qemu_bitmap_of(v, job) || !job->info.enabled || !job->info.persistent)
         return 0;
     return error_set(err, -EAGAIN, "bitmap '%s' cannot be given back: node '%s' of the QEMU at '%s' does not have it, as after a migration of its guest; let the guest run there, "
                      "or, if the bitmap is not to come back, remove '%s'", job->bitmap, qemu_of(job)->at.node, qemu_of(job)->at.socket, late);
@@ -247,8 +240,8 @@ int step_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
     for (size_t i = 0; !r && i < n; i++) {
         const struct remote_job *job = jobs[i];
         char late[QEMU_NAME_BYTES];
-        carrier_remove(v, job);
         int stored;
+        carrier_remove(v, job);
         r = export_remove(v, job, err);
         if (r < 0)
             break;
@@ -262,17 +255,13 @@ int step_thaw(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
             lost = stored;      /* asked again, after the others */
             continue;
         }
-        if (bitmap_of(v, job) && job->info.enabled) {
+        if (qemu_bitmap_of(v, job) && job->info.enabled) {
             act(actions, "enable", job, job->bitmap);
             act_merge(actions, job, job->bitmap, json_pack("[s]", late));
         }
         act_remove_noted(actions, v, job);
     }
-    if (r < 0 || !json_array_size(actions)) {
-        json_decref(actions);
-        return r < 0 ? r : lost;
-    }
-    r = qmp_transaction(v->qmp, actions, QEMU_MERGE_MS, err);
+    r = act_all(v, actions, r, QEMU_MERGE_MS, err);
     return r < 0 ? r : lost;
 }
 
@@ -294,7 +283,7 @@ int step_drop(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
     for (size_t i = 0; !r && i < n; i++) {
         struct remote_job *job = jobs[i];
         char name[QEMU_NAME_BYTES];
-        const json_t *late = late_of(v, job, name), *bitmap = bitmap_of(v, job);
+        const json_t *late = late_of(v, job, name), *bitmap = qemu_bitmap_of(v, job);
         carrier_remove(v, job);
         r = export_remove(v, job, err);
         if (bitmap && is_left_by_us(job, bitmap, late))
@@ -305,8 +294,5 @@ int step_drop(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
         uint64_t written = view_number(late, "count");
         job->late_bytes = written > job->late_bytes ? written - job->late_bytes : 0;
     }
-    if (!r && json_array_size(actions))
-        return qmp_transaction(v->qmp, actions, QEMU_TIMEOUT_MS, err);
-    json_decref(actions);
-    return r;
+    return act_all(v, actions, r, QEMU_TIMEOUT_MS, err);
 }

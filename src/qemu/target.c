@@ -22,15 +22,9 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-static const json_t *bitmap_of(const struct visit *v, const struct remote_job *job)
-{
-    return view_bitmap(v->view, qemu_of(job)->at.node, job->bitmap);
-}
-
 static const json_t *child_of(const struct visit *v, const struct remote_job *job, char name[QEMU_NAME_BYTES])
 {
-    qemu_name(job, "child", name);
-    return view_bitmap(v->view, qemu_of(job)->at.node, name);
+    return qemu_noted(v, job, "child", name);
 }
 
 /* -------------------------------------------------------------------- add */
@@ -56,7 +50,7 @@ static int plan_add(struct visit *v, const struct remote_job *job, json_t *actio
 {
     char child[QEMU_NAME_BYTES];
     int r = qemu_check_node(v, job, err);
-    if (!r && bitmap_of(v, job))
+    if (!r && qemu_bitmap_of(v, job))
         r = error_set(err, -EEXIST, "node '%s' of the QEMU at '%s' has a bitmap '%s' already: remove it, or move under another name",
                       qemu_of(job)->at.node, qemu_of(job)->at.socket, job->bitmap);
     if (!r && !carrier_takes(job->info.nbits))
@@ -69,21 +63,13 @@ static int plan_add(struct visit *v, const struct remote_job *job, json_t *actio
     return r;
 }
 
-static int carry_out(struct visit *v, json_t *actions, int r, struct df_error *err)
-{
-    if (!r && json_array_size(actions))
-        return qmp_transaction(v->qmp, actions, QEMU_TIMEOUT_MS, err);
-    json_decref(actions);
-    return r;
-}
-
 int step_add(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err)
 {
     json_t *actions = json_array();
     int r = 0;
     for (size_t i = 0; !r && i < n; i++)
         r = plan_add(v, jobs[i], actions, err);
-    return carry_out(v, actions, r, err);
+    return act_all(v, actions, r, QEMU_TIMEOUT_MS, err);
 }
 
 /* ----------------------------------------------------------------- record */
@@ -104,13 +90,13 @@ int step_record(struct visit *v, struct remote_job **jobs, size_t n, struct df_e
         char name[QEMU_NAME_BYTES];
         const json_t *child = child_of(v, job, name);
         if (!child && job->recorded)
-            r = bitmap_of(v, job) ? 0 : lost(job, err);
+            r = qemu_bitmap_of(v, job) ? 0 : lost(job, err);
         else if (!child)
             act_add(actions, job, name, !job->info.enabled, false);
         else if (job->info.enabled && !view_flag(child, "recording"))
             act(actions, "enable", job, name);
     }
-    return carry_out(v, actions, r, err);
+    return act_all(v, actions, r, QEMU_TIMEOUT_MS, err);
 }
 
 /* ------------------------------------------------------------------ merge */
@@ -157,7 +143,7 @@ static int merge(struct visit *v, const struct remote_job *job, struct df_error 
     struct backend *b = job->backend;
     struct backend_map map = { 0 };
     char child[QEMU_NAME_BYTES];
-    bool has_child = child_of(v, job, child), has_bitmap = bitmap_of(v, job);
+    bool has_child = child_of(v, job, child), has_bitmap = qemu_bitmap_of(v, job);
     if (has_bitmap)
         return has_child ? refuse_foreign(job, err) : is_made(v, job);
     if (!has_child)
@@ -189,7 +175,7 @@ int step_withdraw(struct visit *v, struct remote_job **jobs, size_t n, struct df
         if (child_of(v, jobs[i], child))
             act(actions, "remove", jobs[i], child);
     }
-    return carry_out(v, actions, 0, err);
+    return act_all(v, actions, 0, QEMU_TIMEOUT_MS, err);
 }
 
 static int all_dirty(struct visit *v, const struct remote_job *job, struct df_error *err)
@@ -197,7 +183,7 @@ static int all_dirty(struct visit *v, const struct remote_job *job, struct df_er
     CLEANUP(map_close) struct map *ones = NULL;
     char child[QEMU_NAME_BYTES];
     bool has_child = child_of(v, job, child);
-    if (bitmap_of(v, job))
+    if (qemu_bitmap_of(v, job))
         return has_child ? refuse_foreign(job, err) : is_made(v, job);
     int r = map_create_anonymous(job->info.nbits, &ones, err);
     if (!r && map_set_alone(ones, 0, job->info.nbits) < 0)
