@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "bitmap/disk.h"
+#include "qemu/view.h"
 
 bool qemu_is_reserved(const char *bitmap)
 {
@@ -38,18 +39,12 @@ static bool get_u64(const json_t *object, const char *key, uint64_t *value)
 /* *nodes keeps *found alive. */
 static int find_node(struct qmp *qmp, const char *node, json_t **nodes, const json_t **found, struct df_error *err)
 {
-    int r = qmp_call(qmp, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), nodes, QEMU_TIMEOUT_MS, err);
+    int r = view_take(qmp, QEMU_TIMEOUT_MS, nodes, err);
     if (r < 0)
         return r;
-    size_t i;
-    const json_t *each;
-    json_array_foreach (*nodes, i, each) {
-        const char *name = json_string_value(json_object_get(each, "node-name"));
-        if (name && !strcmp(name, node)) {
-            *found = each;
-            return 0;
-        }
-    }
+    *found = view_node(*nodes, node);
+    if (*found)
+        return 0;
     return error_set(err, -ENOENT, "QEMU at '%s' has no node '%s': look at query-named-block-nodes for those that there are", qmp_socket(qmp), node);
 }
 

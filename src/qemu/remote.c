@@ -126,7 +126,7 @@ static int visit(step *run, struct remote_job **jobs, size_t n, struct df_error 
     if (r == -ECONNREFUSED)
         return error_set(err, -ENOTCONN, "no QEMU answers at '%s': start it, or give its disks up", socket);
     if (!r)
-        r = view_take(v.qmp, &v.view, err);
+        r = view_take(v.qmp, QEMU_VIEW_MS, &v.view, err);
     if (!r)
         r = run(&v, jobs, n, err);
     json_decref(v.view);

@@ -3,11 +3,9 @@
 
 #include <string.h>
 
-#include "qemu/qemu.h"
-
-int view_take(struct qmp *qmp, json_t **view, struct df_error *err)
+int view_take(struct qmp *qmp, int timeout_ms, json_t **view, struct df_error *err)
 {
-    return qmp_call(qmp, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), view, QEMU_VIEW_MS, err);
+    return qmp_call(qmp, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), view, timeout_ms, err);
 }
 
 /* The item of a list whose text under `key` is that. */

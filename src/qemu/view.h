@@ -12,7 +12,7 @@
 #include "qemu/qmp.h"
 
 /* *view: the answer of query-named-block-nodes; json_decref() it. */
-int view_take(struct qmp *qmp, json_t **view, struct df_error *err);
+int view_take(struct qmp *qmp, int timeout_ms, json_t **view, struct df_error *err);
 
 /* NULL: there is none. */
 const json_t *view_node(const json_t *view, const char *node);
