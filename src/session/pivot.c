@@ -100,7 +100,7 @@ static void give_up(struct session *s, const struct df_error *err)
     session_note(s, err);
     s->unread = false;
     session_step(s, EVENT_STUCK);
-    source_fail_held(s, err);
+    session_fail_held(s, err);
     remote_tidy(s, REMOTE_THAW, NULL);
 }
 
@@ -109,7 +109,7 @@ static void give_up(struct session *s, const struct df_error *err)
 static void are_read(struct session *s, int r, const struct df_error *err)
 {
     struct df_error late;
-    uint64_t late_bytes = 0;
+    uint64_t late_bytes = remote_late_bytes(s);
     if (!s->unread)
         return;         /* rolled back or abandoned meanwhile */
     if (r < 0) {
@@ -117,8 +117,6 @@ static void are_read(struct session *s, int r, const struct df_error *err)
         s->read_ms = clock_ms() + RETRY_MS;
         return;
     }
-    for (unsigned i = 0; i < s->nbitmaps; i++)
-        late_bytes += s->bitmaps[i].late_bytes;
     s->message[0] = 0;
     if (late_bytes) {
         error_set(&late, -EROFS, "%" PRIu64 " bytes were written on the source after the pivot; they are in the bitmap, but stop the guest before the pivot", late_bytes);
@@ -185,7 +183,7 @@ static bool try_drain(struct session *s)
         give_up(s, &err);
         return true;
     }
-    source_reply_held(s);
+    session_reply_held(s);
     pivot_read(s);
     return true;
 }

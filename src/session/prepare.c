@@ -116,7 +116,7 @@ static void refuse(struct session *s, const struct df_error *err)
     source_give_back(s);
     session_note(s, err);
     session_step(s, EVENT_REFUSED);
-    source_fail_held(s, err);
+    session_fail_held(s, err);
 }
 
 void source_withdraw(struct session *s, const struct df_error *err)
@@ -145,7 +145,7 @@ static void offer_answered(void *opaque, uint64_t tag, int r, const struct messa
     s->heard_ms = clock_ms();
     session_step(s, EVENT_ACCEPTED);
     source_start_workers(s);
-    source_reply_held(s);
+    session_reply_held(s);
 }
 
 bool source_keeps(const struct session_bitmap *b)

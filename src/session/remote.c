@@ -121,6 +121,14 @@ bool remote_defer(struct session *s, struct request *request)
     return true;
 }
 
+uint64_t remote_late_bytes(const struct session *s)
+{
+    uint64_t late_bytes = 0;
+    for (unsigned i = 0; i < s->nbitmaps; i++)
+        late_bytes += s->bitmaps[i].late_bytes;
+    return late_bytes;
+}
+
 /* ---------------------------------------------------------------- tidying */
 
 static void tidied(struct session *s, int r, const struct df_error *err)

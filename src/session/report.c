@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -143,6 +144,22 @@ static void wait_for(struct session *s, struct request *request, enum session_st
 void report_wait_for(struct session *s, struct request *request, enum session_state state)
 {
     wait_for(s, request, state, WIRE_WAIT_MS);
+}
+
+void session_fail_held(struct session *s, const struct df_error *err)
+{
+    struct request *request = steal(&s->held);
+    s->resume_deadline_ms = 0;
+    if (request)
+        request_fail(&request, err);
+}
+
+void session_reply_held(struct session *s)
+{
+    struct request *request = steal(&s->held);
+    s->resume_deadline_ms = 0;
+    if (request)
+        report_reply(&request, s);
 }
 
 void report_wait(struct session *s, struct request *request)

@@ -110,10 +110,8 @@ void source_all_sent(struct session *s)
 
 static void dropped(struct session *s)
 {
-    uint64_t late_bytes = 0;
+    uint64_t late_bytes = remote_late_bytes(s);
     struct df_error late;
-    for (unsigned i = 0; i < s->nbitmaps; i++)
-        late_bytes += s->bitmaps[i].late_bytes;
     s->letting_go = false;
     source_discard(s);
     if (!s->tidy)

@@ -270,6 +270,8 @@ bool session_is_remote(const struct session *session);
 void remote_run(struct session *session, enum remote_step step, remote_done *done);
 /* True: a step is under way, the request is taken and handled after it. */
 bool remote_defer(struct session *session, struct request *request);
+/* Of disk, written there after the pivot: see struct remote_job. */
+uint64_t remote_late_bytes(const struct session *session);
 /* What the session has there goes away: tried until it did.  `then` (or NULL) is called after the first try. */
 void remote_tidy(struct session *session, enum remote_step step, void (*then)(struct session *session));
 int64_t remote_tick(struct session *session, int64_t now_ms);
@@ -308,6 +310,9 @@ void report_event(struct session *session, const char *type);
 /* The link was lost, or is there again. */
 void report_link(struct session *session, bool lost);
 void report_reply(struct request **request, const struct session *session);
+/* Answer the request that is held, if there is one. */
+void session_reply_held(struct session *session);
+void session_fail_held(struct session *session, const struct df_error *err);
 void report_wait(struct session *session, struct request *request);
 /* Answer when that state is reached, or 10 s are over. */
 void report_wait_for(struct session *session, struct request *request, enum session_state state);

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 
-#include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -16,32 +15,16 @@ void source_give_back(struct session *s)
             s->bitmaps[i].backend->ops->give_back(s->bitmaps[i].backend, s->bitmaps[i].bitmap, s->uuid, NULL);
 }
 
-void source_fail_held(struct session *s, const struct df_error *err)
-{
-    struct request *request = steal(&s->held);
-    s->resume_deadline_ms = 0;
-    if (request)
-        request_fail(&request, err);
-}
-
-void source_reply_held(struct session *s)
-{
-    struct request *request = steal(&s->held);
-    s->resume_deadline_ms = 0;
-    if (request)
-        report_reply(&request, s);
-}
-
 void source_fail_held_resume(struct session *s, const struct df_error *err)
 {
     if (s->resume_deadline_ms)
-        source_fail_held(s, err);
+        session_fail_held(s, err);
 }
 
 void source_reply_held_resume(struct session *s)
 {
     if (s->resume_deadline_ms)
-        source_reply_held(s);
+        session_reply_held(s);
 }
 
 bool source_is_held(struct session *s, struct request **request)
@@ -77,11 +60,11 @@ static void cancel_answered(void *opaque, uint64_t tag, int r, const struct mess
     if (r < 0 && r != -ENOENT)
         session_note(s, reply ? err : &why);        /* it is free here all the same */
     if (session_may(s, EVENT_CANCEL, &why) < 0 || session_try(s, EVENT_CANCEL, &why) < 0) {
-        source_fail_held(s, &why);
+        session_fail_held(s, &why);
         return;
     }
     source_give_back(s);
-    remote_tidy(s, REMOTE_THAW, source_reply_held);
+    remote_tidy(s, REMOTE_THAW, session_reply_held);
 }
 
 void source_cancel(struct session *s, struct request *request)
@@ -116,14 +99,14 @@ static void roll_back(struct session *s)
     if (!r)
         r = session_try(s, EVENT_ROLLBACK, &err);
     if (r < 0) {
-        source_fail_held(s, &err);
+        session_fail_held(s, &err);
         return;
     }
     lease_revoke(s);
     s->unread = false;
     source_give_back(s);
     pivot_unfence(s);
-    remote_tidy(s, REMOTE_THAW, source_reply_held);
+    remote_tidy(s, REMOTE_THAW, session_reply_held);
 }
 
 /* Invariant 3: only a target that says that its child never recorded lets the source live again. */
@@ -143,7 +126,7 @@ static void rollback_answered(void *opaque, uint64_t tag, int r, const struct me
     if (r == -ENOENT)
         error_set(&err, -EPERM, "session %s cannot be rolled back: the target at '%.255s' does not know it, so it cannot say that its bitmaps never recorded; "
                   "when you know that no guest ran there, use 'rollback --force'", s->text, s->peer_address.endpoint);
-    source_fail_held(s, &err);
+    session_fail_held(s, &err);
     source_retry_later(s, NULL);    /* what was asked over a connection that is closed is asked again */
 }
 
@@ -153,7 +136,7 @@ static void force_answered(void *opaque, uint64_t tag, int r, const struct messa
     struct session *s = opaque;
     (void)tag;
     if (reply && r == -EPERM) {
-        source_fail_held(s, answer);
+        session_fail_held(s, answer);
         source_retry_later(s, NULL);
         return;
     }

@@ -21,9 +21,7 @@
 
 /* source.c */
 void source_give_back(struct session *session);
-void source_fail_held(struct session *session, const struct df_error *err);
-void source_reply_held(struct session *session);
-/* The same, if the held request is a `resume`. */
+/* Answer the held request, if it is a `resume`. */
 void source_fail_held_resume(struct session *session, const struct df_error *err);
 void source_reply_held_resume(struct session *session);
 /* True if another request is held; this one is then refused. */

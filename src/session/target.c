@@ -71,20 +71,6 @@ void target_discard(struct session *s)
             s->bitmaps[i].backend->ops->discard(s->bitmaps[i].backend, s->bitmaps[i].bitmap, s->uuid, NULL);
 }
 
-static void reply_held(struct session *s)
-{
-    struct request *request = steal(&s->held);
-    if (request)
-        report_reply(&request, s);
-}
-
-static void fail_held(struct session *s, const struct df_error *err)
-{
-    struct request *request = steal(&s->held);
-    if (request)
-        request_fail(&request, err);
-}
-
 static void reply_offer(const struct session *s, struct request **request)
 {
     struct out out;
@@ -211,13 +197,13 @@ static void recorded(struct session *s, int r, const struct df_error *why)
     s->retry_ms = clock_ms() + RETRY_MS;
     if (r < 0) {
         session_note(s, &err);
-        fail_held(s, &err);
+        session_fail_held(s, &err);
         return;
     }
     s->recorded = true;
     if (first)
         session_save(s);
-    reply_held(s);
+    session_reply_held(s);
     if (s->state == TARGET_MERGING)
         target_merge(s);
 }
@@ -245,9 +231,9 @@ static void pivot(struct session *s, int r, const struct df_error *why)
     else if (!has_pivoted(s) && !(r = session_may(s, EVENT_PIVOT, &err)))
         r = session_try(s, EVENT_PIVOT, &err);
     if (r < 0)
-        fail_held(s, &err);
+        session_fail_held(s, &err);
     else if (s->records)
-        reply_held(s);
+        session_reply_held(s);
     else
         target_record(s);
 }
@@ -293,7 +279,7 @@ void target_cancel(struct session *s, struct request *request)
             errand_submit(errand_new(s, i, ORDER_DROP, NULL));
     target_discard(s);
     s->held = request;
-    remote_tidy(s, REMOTE_WITHDRAW, reply_held);
+    remote_tidy(s, REMOTE_WITHDRAW, session_reply_held);
 }
 
 void target_abandon(struct session *s, struct request *request)
