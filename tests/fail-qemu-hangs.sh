@@ -6,13 +6,7 @@
 host a
 host b
 size=1073741824
-for q in qa qb; do
-    null disk 1G
-    storage $q "${null[@]}"
-    serve $q disk
-done
-attach a disk qa disk --nbd "$dir/qa.nbd"
-attach b disk qb disk --nbd "$dir/qb.nbd"
+twins disk
 
 hangs()
 {

@@ -13,16 +13,19 @@ brought to an end, as an operator would, and
     faults_qemu.py BUILD-DIRECTORY STEP FIRST    every STEP-th N, from FIRST on
 """
 import concurrent.futures
-import hashlib
 import itertools
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'examples'))
+
+import qbits
+from qmp import Qmp, QmpError
 
 BUILD = os.path.abspath(sys.argv[1])
 STEP, FIRST = int(sys.argv[2]), int(sys.argv[3])
@@ -47,39 +50,20 @@ def until(what, done):
 
 
 class Storage:
-    """A qemu-storage-daemon with the node d0."""
+    """A qemu-storage-daemon with the node d0; `monitor` is dirtyferry's, `call` has one of its own."""
 
     def __init__(self, directory, name):
-        self.monitor, self.nbd = '%s/%s.qmp' % (directory, name), '%s/%s.nbd' % (directory, name)
+        self.monitor, self.nbd, own = ('%s/%s.%s' % (directory, name, what) for what in ('qmp', 'nbd', 'own'))
         image = '%s/%s.qcow2' % (directory, name)
         subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', image, str(SIZE)], check=True)
-        self.process = subprocess.Popen(
-            ['qemu-storage-daemon', '--chardev', 'socket,id=q,path=%s,server=on,wait=off' % self.monitor, '--monitor', 'chardev=q',
-             '--blockdev', 'qcow2,node-name=d0,file.driver=file,file.filename=' + image])
-        until('a monitor at ' + self.monitor, lambda: os.path.exists(self.monitor))
-
-    def ask(self, command, **arguments):
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(PATIENCE_S)
-            link.connect(self.monitor)
-            stream = link.makefile('rw')
-            stream.readline()
-            for c, a in (('qmp_capabilities', {}), (command, arguments)):
-                json.dump({'execute': c, 'arguments': {k.replace('_', '-'): v for k, v in a.items()}}, stream)
-                stream.flush()
-                answer = {}
-                while 'return' not in answer and 'error' not in answer:
-                    answer = json.loads(stream.readline())
-        return answer
-
-    def must(self, command, **arguments):
-        answer = self.ask(command, **arguments)
-        if 'error' in answer:
-            raise Wrong('%s: %s' % (command, answer['error']['desc']))
-        return answer['return']
+        monitors = [word for path in (self.monitor, own) for word in
+                    ('--chardev', 'socket,id=%s,path=%s,server=on,wait=off' % (path[-3:], path), '--monitor', 'chardev=' + path[-3:])]
+        self.process = subprocess.Popen(['qemu-storage-daemon', *monitors, '--blockdev', 'qcow2,node-name=d0,file.driver=file,file.filename=' + image])
+        until('a monitor at ' + own, lambda: os.path.exists(own))
+        self.call = Qmp(own, PATIENCE_S).call
 
     def nodes(self):
-        return self.must('query-named-block-nodes', flat=True)
+        return self.call('query-named-block-nodes', flat=True)
 
     def bitmaps(self):
         return {b['name']: b for n in self.nodes() if n['node-name'] == 'd0' for b in n.get('dirty-bitmaps', [])}
@@ -88,17 +72,21 @@ class Storage:
         # A QEMU has one NBD server, and ours may be there for a moment, or until the daemon that died is there again.
         def started():
             meanwhile()
-            return 'return' in self.ask('nbd-server-start', addr={'type': 'unix', 'data': {'path': self.nbd}})
+            try:
+                self.call('nbd-server-start', addr={'type': 'unix', 'data': {'path': self.nbd}})
+            except QmpError:
+                return False
+            return True
         until('an NBD server', started)
-        self.must('block-export-add', type='nbd', id='guest', node_name='d0', name='guest', writable=True)
+        self.call('block-export-add', type='nbd', id='guest', node_name='d0', name='guest', writable=True)
         writes = [word for offset in offsets for word in ('-c', 'write -q %d 64k' % offset)]
         subprocess.run(['qemu-io', '-f', 'raw', *writes, 'nbd+unix:///guest?socket=' + self.nbd], check=True)
-        self.must('nbd-server-stop')
+        self.call('nbd-server-stop')
 
     def check(self, offsets):
         """Offsets are dirty in b0, which records; None: there is no b0.  And there is nothing else."""
         strays = [b for b in self.bitmaps() if b != 'b0'] + [n['node-name'] for n in self.nodes() if n['node-name'].startswith('dirtyferry')] + \
-                 [e['id'] for e in self.must('query-block-exports')]
+                 [e['id'] for e in self.call('query-block-exports')]
         if strays:
             raise Wrong('left behind: %s' % strays)
         found = self.bitmaps().get('b0')
@@ -106,17 +94,15 @@ class Storage:
             raise Wrong('bitmap b0: %s' % found)
         if offsets is None:
             return
-        bits = bytearray(SIZE // GRANULARITY // 8)
-        for granule in {offset // GRANULARITY for offset in offsets}:
-            bits[granule // 8] |= 1 << granule % 8
+        bits = qbits.from_ranges(SIZE, GRANULARITY, ('%d %d' % (offset, GRANULARITY) for offset in offsets))
         if not found['recording'] or not found['persistent']:
             raise Wrong('flags: %s' % found)
-        if self.must('x-debug-block-dirty-bitmap-sha256', node='d0', name='b0')['sha256'] != hashlib.sha256(bits).hexdigest():
+        if self.call('x-debug-block-dirty-bitmap-sha256', node='d0', name='b0')['sha256'] != qbits.sha256([bits]):
             raise Wrong('other bits than those of %s: %s' % (sorted(offsets), found))
 
     def clean(self):
         for name in self.bitmaps():
-            self.must('block-dirty-bitmap-remove', node='d0', name=name)
+            self.call('block-dirty-bitmap-remove', node='d0', name=name)
 
 
 class Daemon:
@@ -249,7 +235,7 @@ def run(directory, storages, crash, ending):
     source = storages[0]
     for s in storages:
         s.clean()
-    source.must('block-dirty-bitmap-add', node='d0', name='b0', persistent=True)
+    source.call('block-dirty-bitmap-add', node='d0', name='b0', persistent=True)
     source.write(SOURCE_BITS)
     move = Move(directory, storages, crash)
     try:
@@ -273,7 +259,7 @@ def series(ending, role, when):
             deaths += 1
             n += STEP
         return deaths, None
-    except Wrong as wrong:
+    except (Wrong, QmpError) as wrong:
         return deaths, '%s, the %s dies %s its question %d: %s' % (ending, role, when, n, wrong)
     finally:
         for s in storages:

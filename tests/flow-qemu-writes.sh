@@ -8,17 +8,7 @@ host b
 size=1073741824
 declare -A guests=()
 names=([1]=one [2]=two)
-for q in qa qb; do
-    null one 1G
-    both=("${null[@]}")
-    null two 1G
-    storage $q "${both[@]}" "${null[@]}"
-    serve $q one two
-done
-for disk in one two; do
-    attach a $disk qa $disk --nbd "$dir/qa.nbd"
-    attach b $disk qb $disk --nbd "$dir/qb.nbd"
-done
+twins one two
 
 # guest_runs NAME NODE SEED: in the background; what it wrote is in $dir/SEED
 guest_runs()

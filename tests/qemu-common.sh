@@ -4,6 +4,7 @@
 #
 #   storage NAME [OPTION]...      a storage daemon: $dir/NAME.qmp is dirtyferry's monitor, $dir/NAME.own the test's
 #   machine NAME [OPTION]...      a paused machine, likewise
+#   twins NODE...                 storage daemons qa and qb with these disks of 1 GiB, guests' servers, and a and b who know them
 #   null NODE SIZE                the options of a disk without data, in $null
 #   qmp NAME COMMAND [ARGUMENTS]
 #   attach HOST DISK NAME [NODE]  disk add; the node has the disk's name unless said
@@ -191,6 +192,24 @@ guest()
 guest_write()
 {
     qemu-io -f raw -c "write -P 7 $3 $4" "nbd+unix:///$2?socket=$dir/$1.nbd" >"$dir/qemu-io.out" 2>&1 || fail "qemu-io: $(cat "$dir/qemu-io.out")"
+}
+
+twins()
+{
+    local q node options
+    for q in qa qb; do
+        options=()
+        for node; do
+            null "$node" 1G
+            options+=("${null[@]}")
+        done
+        storage $q "${options[@]}"
+        serve $q "$@"
+    done
+    for node; do
+        attach a "$node" qa "$node" --nbd "$dir/qa.nbd"
+        attach b "$node" qb "$node" --nbd "$dir/qb.nbd"
+    done
 }
 
 # ------------------------------------------------------------ what is left
