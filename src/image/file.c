@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A raw file or block device.
+ *
+ * All lanes read by one descriptor, through the page cache: so its readahead
+ * sees one sequential reader, and a live disk is seen as its writer left it.
+ * SEEK_DATA tells holes; where it does not (block devices) all is data.
+ */
+#include "image/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "image/blocks.h"
+
+#define PIECE_BYTES (UINT32_C(256) << 10)   /* so the second copy still finds the first in the cache of the processor */
+
+struct file {
+    struct image image;         /* first */
+    int fd;
+    bool has_holes;             /* the kernel can tell */
+    uint64_t device, inode;
+    struct blocks *blocks;      /* or NULL: shared blocks are not looked for */
+    struct blocks_volume volume;
+};
+
+static struct file *file_of(struct image *image)
+{
+    return (struct file *)image;
+}
+
+/* ---------------------------------------------------------------- extents */
+
+/* Data or hole from `offset` on.  A file that changes meanwhile is seen as one of its states. */
+static int find_data(struct file *f, uint64_t offset, struct extent *extent)
+{
+    uint64_t left = f->image.size - offset;
+    *extent = (struct extent){ .length = left };
+    if (!f->has_holes)
+        return 0;
+    off_t data = lseek(f->fd, (off_t)offset, SEEK_DATA);
+    if (data < 0 && errno == EINVAL) {
+        f->has_holes = false;
+        return 0;
+    }
+    if (data < 0 && errno != ENXIO)
+        return -errno;
+    extent->zero = data < 0 || (uint64_t)data > offset;
+    off_t end = extent->zero ? data : lseek(f->fd, (off_t)offset, SEEK_HOLE);
+    if (end > 0 && (uint64_t)end > offset && (uint64_t)end - offset < left)
+        extent->length = (uint64_t)end - offset;
+    return 0;
+}
+
+static void find_place(struct file *f, uint64_t offset, struct extent *extent)
+{
+    uint64_t at, length;
+    extent->place = (struct place){ PLACE_FILE, f->device, f->inode, offset };
+    if (extent->zero || !f->blocks)
+        return;
+    if (blocks_find(f->blocks, offset, &at, &length))
+        extent->place = (struct place){ PLACE_BLOCKS, f->volume.id[0], f->volume.id[1], at };
+    if (length < extent->length)
+        extent->length = length;
+}
+
+static int file_extent(struct image *image, uint64_t offset, struct extent *extent, struct df_error *err)
+{
+    struct file *f = file_of(image);
+    int r = find_data(f, offset, extent);
+    if (r < 0)
+        return error_errno(err, r, "cannot find the holes of '%.1024s' at offset %" PRIu64, image->name, offset);
+    find_place(f, offset, extent);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ reads */
+
+static int file_read(struct image *image, unsigned lane, uint64_t offset, void *buffer, size_t nbytes, struct df_error *err)
+{
+    struct file *f = file_of(image);
+    (void)lane;
+    for (size_t done = 0; done < nbytes;) {
+        ssize_t n = pread(f->fd, (char *)buffer + done, nbytes - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_errno(err, -errno, "cannot read '%.1024s' at offset %" PRIu64, image->name, offset + done);
+        if (n == 0)
+            return error_set(err, -EIO, "cannot read '%.1024s' at offset %" PRIu64 ": it ends there and had %" PRIu64 " bytes before, somebody cuts it",
+                             image->name, offset + done, image->size);
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+static void file_close(struct image *image)
+{
+    struct file *f = file_of(image);
+    blocks_close(&f->blocks);
+    if (f->fd >= 0)
+        close(f->fd);
+}
+
+static const struct image_ops file_ops = { .extent = file_extent, .read = file_read, .close = file_close };
+
+/* ------------------------------------------------------------------- open */
+
+static int find_size(struct file *f, const char *path, struct df_error *err)
+{
+    struct stat st;
+    off_t end = fstat(f->fd, &st) < 0 ? -1 : lseek(f->fd, 0, SEEK_END);
+    if (end < 0)
+        return error_errno(err, -errno, "cannot find out the size of '%.1024s'", path);
+    f->image.size = (uint64_t)end;
+    f->device = st.st_dev;
+    f->inode = st.st_ino;
+    f->has_holes = true;
+    return 0;
+}
+
+int image_file_open(const char *path, const struct image_how *how, struct image **out, struct df_error *err)
+{
+    struct file *f = calloc(1, sizeof *f);
+    (void)how;
+    if (!f)
+        return error_errno(err, -ENOMEM, "cannot read '%.1024s'", path);
+    CLEANUP(image_close) struct image *image = &f->image;
+    image->ops = &file_ops;
+    image->piece_bytes = PIECE_BYTES;
+    f->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (f->fd < 0)
+        return error_errno(err, -errno, "cannot read '%.1024s'", path);
+    posix_fadvise(f->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    int r = find_size(f, path, err);
+    if (!r)
+        *out = steal(&image);
+    return r;
+}
+
+void image_file_relate(struct image *a, struct image *b)
+{
+    struct file *files[2] = { file_of(a), file_of(b) };
+    if (a->ops != &file_ops || b->ops != &file_ops)
+        return;
+    if (!blocks_volume(files[0]->fd, &files[0]->volume) || !blocks_volume(files[1]->fd, &files[1]->volume) ||
+        memcmp(&files[0]->volume, &files[1]->volume, sizeof files[0]->volume))
+        return;
+    for (unsigned i = 0; i < 2; i++)
+        files[i]->blocks = blocks_open(files[i]->fd);
+}
