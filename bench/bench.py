@@ -11,6 +11,7 @@ not the disk.
 """
 import argparse, json, os, random, re, shutil, statistics, subprocess, sys, tempfile, time, uuid
 import msgpack, zmq
+from bench_diff import bench_diff
 from bench_qemu import bench_qemu
 
 TIB = 1 << 40
@@ -304,7 +305,7 @@ def main():
     parser.add_argument("--build", default=".")
     parser.add_argument("--source", default=".")
     parser.add_argument("--json")
-    parser.add_argument("only", nargs="*", help="record fio prepare pivot stream sparse curve attack nbd qemu")
+    parser.add_argument("only", nargs="*", help="record fio prepare pivot stream sparse curve attack nbd qemu diff")
     o = parser.parse_args()
     base = tempfile.mkdtemp(prefix="dirtyferry-bench-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     pair = None
@@ -314,7 +315,7 @@ def main():
         parts = {"record": lambda: bench_record(o.build), "fio": lambda: bench_fio(o.build, o.source), "prepare": lambda: bench_prepare(pair),
                  "pivot": lambda: bench_pivot(pair), "sparse": lambda: bench_sparse(pair), "stream": lambda: bench_stream(pair, o.build),
                  "curve": lambda: bench_curve(pair, o.build, base), "attack": lambda: bench_attack(o.build, o.source, base), "nbd": lambda: bench_nbd(o.build, o.source, base),
-                 "qemu": lambda: bench_qemu(pair, o.source, base, row)}
+                 "qemu": lambda: bench_qemu(pair, o.source, base, row), "diff": lambda: bench_diff(o.build, row)}
         for name, run in parts.items():
             if not o.only or name in o.only:
                 run()

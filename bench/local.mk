@@ -4,7 +4,7 @@
 bench_programs = bench/bench-record bench/bench-fill bench/bench-zmq bench/bench-nbd
 EXTRA_PROGRAMS += $(bench_programs)
 CLEANFILES += $(bench_programs) bench.json
-EXTRA_DIST += bench/bench.py bench/bench_qemu.py bench/bench-fio.sh
+EXTRA_DIST += bench/bench.py bench/bench_qemu.py bench/bench_diff.py bench/bench-fio.sh
 
 bench_bench_record_SOURCES = bench/bench-record.c
 bench_bench_record_LDADD = libbitmap.la libbase.la

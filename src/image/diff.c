@@ -190,10 +190,8 @@ static void count(const struct slot *slot, struct diff_counts *counts)
 static int take(struct run *run, const struct slot *slot, struct clusters *clusters, struct diff_counts *counts, struct df_error *err)
 {
     const struct stretch *s = &slot->stretch;
-    if (slot->r < 0) {
-        int r = clusters_flush(clusters, err);      /* what lies before the error is told */
-        return r < 0 ? r : error_set(err, slot->r, "%s", slot->compared.why.message);
-    }
+    if (slot->r < 0)
+        return error_set(err, slot->r, "%s", slot->compared.why.message);
     count(slot, counts);
     if (is_read(s->action))
         return add_compared(run->diff, slot, clusters, err);
