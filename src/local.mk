@@ -64,7 +64,7 @@ libwire_la_SOURCES = \
 noinst_LTLIBRARIES += libimage.la
 libimage_la_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS)
 libimage_la_LIBADD = $(LIBNBD_LIBS)
-libimage_la_SOURCES = src/image/nbd.c src/image/nbd.h \
+libimage_la_SOURCES = src/image/nbdlink.c src/image/nbdlink.h src/image/nbd.c src/image/nbd.h \
 	src/image/image.c src/image/image.h src/image/file.c src/image/blocks.c src/image/blocks.h \
 	src/image/diff.c src/image/diff.h src/image/plan.c src/image/plan.h \
 	src/image/compare.c src/image/compare.h src/image/clusters.c src/image/clusters.h \

@@ -9,9 +9,9 @@
  * and the server is at work while we set bits.
  *
  * Invariants
- *  - libnbd runs only in step(), which never waits beyond a deadline; so only
- *    there callbacks are called.  They touch the source and the map, never the
- *    handle, as libnbd demands.
+ *  - Callbacks are called in nbd_link_step() only, which never waits beyond a
+ *    deadline.  They touch the source and the map, never the handle, as libnbd
+ *    demands.
  *  - Every reply brings its request forward to a multiple of BLOCK_BYTES or to
  *    the end, and one must be complete within the timeout: a server can neither
  *    hold us by trickling bytes nor by answers about next to nothing.
@@ -21,23 +21,20 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <libnbd.h>
-
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "image/nbdlink.h"
 
 #define PIPELINE     16
 #define BLOCK_BYTES  512                            /* the finest granularity of a dirty bitmap of QEMU */
 #define WINDOW_UNIT  (UINT64_C(1) << 20)
 #define WINDOW_MAX   ((UINT64_C(1) << 32) - WINDOW_UNIT)    /* a request's length has 32 bits */
-#define STOP_MS      100                            /* how late `stop` may be noticed */
 #define DIRTY        UINT32_C(1)                    /* the only flag of the context */
 
 struct request {
@@ -49,15 +46,9 @@ struct request {
 };
 
 struct nbd_source {
-    struct nbd_handle *nbd;
-    const char *uri, *context;
-    int timeout_ms;
+    struct nbd_link link;
+    const char *context;
     uint64_t size;
-    /* negotiating */
-    bool answered;
-    int error;
-    char why[256];              /* libnbd's words for it */
-    char offered[512];          /* contexts, as far as there is room */
     /* reading */
     struct map *map;
     unsigned shift;
@@ -66,140 +57,16 @@ struct nbd_source {
     struct request requests[PIPELINE];
 };
 
-/* libnbd's sentence about the last failure, without the name of the function; "%.1024s" bounds the two that users give. */
-static const char *libnbd_why(void)
-{
-    const char *why = nbd_get_error();
-    const char *colon = why && !strncmp(why, "nbd_", 4) ? strstr(why, ": ") : NULL;
-    return colon ? colon + 2 : why ? why : "no reason is known";
-}
-
-static int libnbd_code(int otherwise)
-{
-    int error = nbd_get_errno();
-    return error > 0 ? -error : otherwise;
-}
-
-/* -------------------------------------------------------------- waiting */
-
-static bool is_over(const struct nbd_source *s)
-{
-    return nbd_aio_is_dead(s->nbd) == 1 || nbd_aio_is_closed(s->nbd) == 1;
-}
-
-static int lost(const struct nbd_source *s, struct df_error *err)
-{
-    return error_set(err, -ECONNRESET, "the NBD server of '%.1024s' has ended the connection, or sends what is not NBD (%.512s): see what it says, and read again",
-                     s->uri, libnbd_why());
-}
-
-/* Waits until the server sends or takes something, and lets libnbd work on that. */
-static int step(struct nbd_source *s, int64_t deadline_ms, const _Atomic bool *stop, struct df_error *err)
-{
-    if (stop && atomic_load_explicit(stop, memory_order_relaxed))
-        return error_set(err, -ECANCELED, "reading '%.512s' of '%.1024s' was stopped", s->context, s->uri);
-    int64_t left = deadline_ms - clock_ms();
-    if (left <= 0)
-        return error_set(err, -ETIMEDOUT, "the NBD server of '%.1024s' has not answered for %d ms: is it stopped, or the network slow?", s->uri, s->timeout_ms);
-    unsigned direction = nbd_aio_get_direction(s->nbd);
-    struct pollfd p = { .fd = nbd_aio_get_fd(s->nbd) };
-    if (p.fd < 0)
-        return lost(s, err);
-    p.events = (short)((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) | (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0));
-    int n = poll(&p, 1, (int)(left < STOP_MS ? left : STOP_MS));
-    if (n < 0 && errno != EINTR)
-        return error_errno(err, -errno, "cannot wait for the NBD server of '%.1024s'", s->uri);
-    if (n <= 0)
-        return 0;
-    bool readable = direction & LIBNBD_AIO_DIRECTION_READ && p.revents & (POLLIN | POLLHUP | POLLERR);
-    int r = readable ? nbd_aio_notify_read(s->nbd) : nbd_aio_notify_write(s->nbd);
-    return r < 0 || is_over(s) ? lost(s, err) : 0;
-}
-
-/* ---------------------------------------------------------- negotiating */
-
-static int on_answer(void *opaque, int *error)
-{
-    struct nbd_source *s = opaque;
-    s->answered = true;
-    s->error = *error;
-    if (*error)
-        snprintf(s->why, sizeof s->why, "%s", libnbd_why());
-    return 1;
-}
-
-static int on_context(void *opaque, const char *name)
-{
-    struct nbd_source *s = opaque;
-    size_t used = strlen(s->offered), room = sizeof s->offered - used;
-    if (strlen(name) + sizeof ", ''" > room)
-        return 0;
-    snprintf(s->offered + used, room, "%s'%s'", used ? ", " : "", name);
-    for (char *c = s->offered + used; *c; c++)
-        if (*c < 0x20 || *c > 0x7e)
-            *c = '?';
-    return 0;
-}
-
-static nbd_completion_callback answer_to(struct nbd_source *s)
-{
-    s->answered = false;
-    return (nbd_completion_callback){ .callback = on_answer, .user_data = s };
-}
-
-static int await_answer(struct nbd_source *s, struct df_error *err)
-{
-    int64_t deadline = clock_ms() + s->timeout_ms;
-    int r = 0;
-    while (!r && !s->answered)
-        r = step(s, deadline, NULL, err);
-    return !r && is_over(s) ? lost(s, err) : r;
-}
-
-static int connect_to(struct nbd_source *s, struct df_error *err)
-{
-    int64_t deadline = clock_ms() + s->timeout_ms;
-    nbd_set_debug(s->nbd, false);       /* LIBNBD_DEBUG would print */
-    nbd_set_opt_mode(s->nbd, true);
-    /* The server's smallest block is about reads and writes: bitmaps may be finer. */
-    nbd_set_strict_mode(s->nbd, LIBNBD_STRICT_MASK & ~LIBNBD_STRICT_ALIGN);
-    int r = nbd_aio_connect_uri(s->nbd, s->uri);
-    if (r < 0)
-        return error_set(err, libnbd_code(-EIO), "cannot connect to '%.1024s': %.512s: is that a URI as nbd+unix:///EXPORT?socket=PATH or nbd://HOST/EXPORT, and does the server run?",
-                         s->uri, libnbd_why());
-    while (!r && nbd_aio_is_connecting(s->nbd) == 1)
-        r = step(s, deadline, NULL, err);
-    return r;
-}
-
-/* What the server offers, for the sentence when ours is not among it.  It need not answer that. */
-static int list_contexts(struct nbd_source *s, struct df_error *err)
-{
-    if (nbd_aio_opt_list_meta_context(s->nbd, (nbd_context_callback){ .callback = on_context, .user_data = s }, answer_to(s)) < 0)
-        return is_over(s) ? lost(s, err) : 0;
-    return await_answer(s, err);
-}
-
-static int open_export(struct nbd_source *s, struct df_error *err)
-{
-    if (nbd_add_meta_context(s->nbd, s->context) < 0 || nbd_aio_opt_go(s->nbd, answer_to(s)) < 0)
-        return is_over(s) ? lost(s, err) : error_set(err, libnbd_code(-EINVAL), "cannot ask '%.1024s' for '%.512s': %.512s", s->uri, s->context, libnbd_why());
-    int r = await_answer(s, err);
-    if (!r && s->error)
-        return error_set(err, -s->error, "the NBD server does not open '%.1024s': %s", s->uri, s->why);
-    return r;
-}
-
 static int check_export(struct nbd_source *s, struct df_error *err)
 {
-    if (nbd_get_structured_replies_negotiated(s->nbd) != 1)
-        return error_set(err, -ENOTSUP, "the NBD server of '%.1024s' has no structured replies, thus no bitmaps: export the bitmap with QEMU, its storage daemon or qemu-nbd -B", s->uri);
-    if (nbd_can_meta_context(s->nbd, s->context) != 1)
+    if (nbd_get_structured_replies_negotiated(s->link.nbd) != 1)
+        return error_set(err, -ENOTSUP, "the NBD server of '%.1024s' has no structured replies, thus no bitmaps: export the bitmap with QEMU, its storage daemon or qemu-nbd -B", s->link.name);
+    if (nbd_can_meta_context(s->link.nbd, s->context) != 1)
         return error_set(err, -ENOENT, "the NBD server of '%.1024s' does not offer '%.512s' (it offers %s): export the node together with that bitmap",
-                         s->uri, s->context, s->offered[0] ? s->offered : "nothing");
-    int64_t size = nbd_get_size(s->nbd);
+                         s->link.name, s->context, s->link.offered[0] ? s->link.offered : "nothing");
+    int64_t size = nbd_get_size(s->link.nbd);
     if (size <= 0)
-        return error_set(err, -ENOTSUP, "the export '%.1024s' is empty: it has no bitmap", s->uri);
+        return error_set(err, -ENOTSUP, "the export '%.1024s' is empty: it has no bitmap", s->link.name);
     s->size = (uint64_t)size;
     return 0;
 }
@@ -207,16 +74,13 @@ static int check_export(struct nbd_source *s, struct df_error *err)
 int nbd_source_open(const char *uri, const char *context, int timeout_ms, struct nbd_source **out, struct df_error *err)
 {
     CLEANUP(nbd_source_close) struct nbd_source *s = calloc(1, sizeof *s);
-    if (!s || !(s->uri = strdup(uri)) || !(s->context = strdup(context)) || !(s->nbd = nbd_create()))
+    if (!s || !(s->context = strdup(context)))
         return error_errno(err, -ENOMEM, "cannot connect to '%.1024s'", uri);
-    s->timeout_ms = timeout_ms;
-    int r = connect_to(s, err);
-    /* A server of the oldest kind does not negotiate. */
-    bool negotiates = !r && nbd_aio_is_negotiating(s->nbd) == 1;
-    if (negotiates)
-        r = list_contexts(s, err);
-    if (negotiates && !r)
-        r = open_export(s, err);
+    int r = nbd_link_open(&s->link, uri, uri, -1, timeout_ms, err);
+    if (!r)
+        r = nbd_link_list(&s->link, err);
+    if (!r)
+        r = nbd_link_go(&s->link, &s->context, 1, err);
     if (!r)
         r = check_export(s, err);
     if (!r)
@@ -229,8 +93,7 @@ void nbd_source_close(struct nbd_source **source)
     struct nbd_source *s = steal(source);
     if (!s)
         return;
-    nbd_close(s->nbd);
-    free((char *)s->uri);
+    nbd_link_close(&s->link);
     free((char *)s->context);
     free(s);
 }
@@ -251,7 +114,7 @@ static int wrong(struct nbd_source *s, uint64_t offset, const char *format, ...)
     vsnprintf(what, sizeof what, format, ap);
     va_end(ap);
     return error_set(&s->wrong, -EPROTO, "the NBD server of '%.1024s' answers wrongly about '%.512s' at offset %" PRIu64 ": %s; nothing of it can be believed",
-                     s->uri, s->context, offset, what);
+                     s->link.name, s->context, offset, what);
 }
 
 static int take_extents(struct nbd_source *s, struct request *r, const uint32_t *entries, size_t n)
@@ -270,7 +133,7 @@ static int take_extents(struct nbd_source *s, struct request *r, const uint32_t 
             return wrong(s, at, "an extent of %" PRIu64 " bytes, beyond the end at %" PRIu64, length, s->size);
         uint64_t first = at >> s->shift, last = (at + length - 1) >> s->shift;
         if (flags && map_set_alone(s->map, first, last - first + 1) < 0)
-            return error_errno(&s->wrong, -ENOSPC, "cannot store the bits of '%.512s' of '%.1024s'", s->context, s->uri);
+            return error_errno(&s->wrong, -ENOSPC, "cannot store the bits of '%.512s' of '%.1024s'", s->context, s->link.name);
         at += length;
     }
     /* The last extent may be longer than what was asked for. */
@@ -306,9 +169,9 @@ static int ask(struct nbd_source *s, struct request *r, struct df_error *err)
 {
     r->answered = r->offset;
     r->in_flight = true;
-    if (nbd_aio_block_status(s->nbd, r->end - r->offset, r->offset, (nbd_extent_callback){ .callback = on_extents, .user_data = r },
+    if (nbd_aio_block_status(s->link.nbd, r->end - r->offset, r->offset, (nbd_extent_callback){ .callback = on_extents, .user_data = r },
                              (nbd_completion_callback){ .callback = on_reply, .user_data = r }, 0) < 0)
-        return lost(s, err);
+        return nbd_link_lost(&s->link, err);
     return 0;
 }
 
@@ -319,7 +182,7 @@ static int take_reply(struct nbd_source *s, struct request *r, bool *finished, s
         return 0;
     *finished = true;
     if (r->error)
-        return error_errno(err, -r->error, "the NBD server of '%.1024s' does not say what is dirty in '%.512s' at offset %" PRIu64, s->uri, s->context, r->offset);
+        return error_errno(err, -r->error, "the NBD server of '%.1024s' does not say what is dirty in '%.512s' at offset %" PRIu64, s->link.name, s->context, r->offset);
     if (r->answered == r->offset) {
         wrong(s, r->offset, "a reply without extents");
         return 0;
@@ -349,12 +212,12 @@ static int fill_pipeline(struct nbd_source *s, bool *busy, struct df_error *err)
 
 static int read_all(struct nbd_source *s, const _Atomic bool *stop, struct df_error *err)
 {
-    int64_t deadline = clock_ms() + s->timeout_ms;
+    int64_t deadline = clock_ms() + s->link.timeout_ms;
     for (;;) {
         bool busy, finished = false;
         int r = fill_pipeline(s, &busy, err);
         if (!r && busy)
-            r = step(s, deadline, stop, err);
+            r = nbd_link_step(&s->link, deadline, stop, err);
         if (r || !busy)
             return r;
         for (unsigned i = 0; !r && i < PIPELINE; i++)
@@ -362,7 +225,7 @@ static int read_all(struct nbd_source *s, const _Atomic bool *stop, struct df_er
         if (r || s->wrong.code)
             return r;
         if (finished)
-            deadline = clock_ms() + s->timeout_ms;
+            deadline = clock_ms() + s->link.timeout_ms;
     }
 }
 
@@ -371,7 +234,7 @@ int nbd_source_read(struct nbd_source *s, unsigned granularity_shift, struct map
     uint64_t nbits = map_round_up(s->size, UINT64_C(1) << granularity_shift);
     if (map->nbits != nbits)
         return error_set(err, -EINVAL, "cannot read '%.512s' of '%.1024s' into %" PRIu64 " bits: the disk has %" PRIu64 " bytes, which are %" PRIu64 " bits at that granularity",
-                         s->context, s->uri, map->nbits, s->size, nbits);
+                         s->context, s->link.name, map->nbits, s->size, nbits);
     s->map = map;
     s->shift = granularity_shift;
     /* Small disks are cut finely enough to fill the pipeline. */
