@@ -62,12 +62,14 @@ libwire_la_SOURCES = \
 	src/wire/dump.c src/wire/dumpmap.c src/wire/dump.h
 
 noinst_LTLIBRARIES += libimage.la
-libimage_la_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS)
-libimage_la_LIBADD = $(LIBNBD_LIBS)
+libimage_la_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS) $(JANSSON_CFLAGS)
+libimage_la_LIBADD = $(LIBNBD_LIBS) $(JANSSON_LIBS)
 libimage_la_SOURCES = src/image/nbdlink.c src/image/nbdlink.h src/image/nbd.c src/image/nbd.h \
 	src/image/image.c src/image/image.h src/image/file.c src/image/blocks.c src/image/blocks.h \
 	src/image/diff.c src/image/diff.h src/image/plan.c src/image/plan.h \
 	src/image/compare.c src/image/compare.h src/image/clusters.c src/image/clusters.h \
+	src/image/nbdimage.h src/image/nbdimage.c src/image/nbdextent.c \
+	src/image/qemunbd.c src/image/chain.c src/image/chain.h src/image/program.c src/image/program.h \
 	src/image/qcow2.h src/image/qcow2format.h src/image/qcow2image.h \
 	src/image/qcow2write.c src/image/qcow2open.c src/image/qcow2read.c
 

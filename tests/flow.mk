@@ -6,7 +6,8 @@ flow_tests = \
 	tests/flow-move.sh tests/flow-flags.sh tests/flow-many.sh tests/flow-geometry.sh \
 	tests/flow-workers.sh tests/flow-frames-lost.sh tests/flow-cancel.sh tests/flow-fence.sh \
 	tests/flow-bad-input.sh tests/flow-json-help.sh tests/flow-restart.sh tests/flow-bus.sh \
-	tests/flow-dump.sh tests/flow-import.sh tests/flow-qcow2.sh tests/flow-nbd-import.sh tests/flow-resize.sh tests/flow-pivot.sh tests/flow-keygen.sh \
+	tests/flow-dump.sh tests/flow-import.sh tests/flow-qcow2.sh tests/flow-nbd-import.sh \
+	tests/flow-image-nbd.sh tests/flow-image-qemu.sh tests/flow-resize.sh tests/flow-pivot.sh tests/flow-keygen.sh \
 	tests/flow-keys.sh tests/flow-privilege.sh \
 	tests/flow-files.sh tests/flow-scribble.sh \
 	tests/install-check.sh tests/layers.sh
@@ -14,7 +15,9 @@ flow_tests = \
 TESTS += $(flow_tests)
 EXTRA_DIST += $(flow_tests) tests/flow-common.sh tests/proxy.py tests/sandbox.py tests/qcow2_bits.py
 
-check_PROGRAMS += tests/hold-section tests/df-inconsistent tests/df-scribble
+check_PROGRAMS += tests/hold-section tests/df-inconsistent tests/df-scribble tests/df-image
+tests_df_image_SOURCES = tests/df-image.c
+tests_df_image_LDADD = libimage.la libbase.la
 tests_df_scribble_SOURCES = tests/df-scribble.c tests/scribble.h
 tests_df_scribble_LDADD = libbitmap.la libbase.la $(NETTLE_LIBS)
 tests_hold_section_SOURCES = tests/hold-section.c

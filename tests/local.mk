@@ -20,7 +20,7 @@ UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-scale tests/unit-mapfile 
 	tests/unit-crash tests/unit-damage tests/unit-crash-model \
 	tests/unit-hostile tests/unit-hostile-files tests/unit-hostile-scribble \
 	tests/unit-hostile-group tests/unit-qcow2 tests/unit-qcow2-limits tests/unit-qcow2-hostile \
-	tests/unit-nbd tests/unit-nbd-hostile tests/stress-recording
+	tests/unit-nbd tests/unit-nbd-hostile tests/unit-nbdimage tests/stress-recording
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
@@ -107,6 +107,10 @@ tests_unit_nbd_hostile_SOURCES = tests/unit-nbd-hostile.c tests/nbd-server.h tes
 tests_unit_nbd_hostile_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_nbd_hostile_LDADD = libimage.la $(UNIT_LIBS)
 tests_unit_nbd_hostile_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime
+
+tests_unit_nbdimage_SOURCES = tests/unit-nbdimage.c tests/nbd-server.h tests/unit.h
+tests_unit_nbdimage_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_nbdimage_LDADD = libimage.la $(UNIT_LIBS)
 
 tests_unit_qcow2_SOURCES = tests/unit-qcow2.c tests/unit-qcow2.h tests/unit.h
 tests_unit_qcow2_CFLAGS = $(UNIT_CFLAGS)

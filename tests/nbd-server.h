@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * An NBD server in a thread that serves one connection on a unix socket and
- * does what its script says: for the tests of src/image/nbd.c, which want
- * answers that no real server gives.
+ * does what its script says: for the tests of src/image/nbd.c and nbdimage.c,
+ * which want answers that no real server gives.
  *
  * The script's functions run in the thread; the test looks at what they left
  * after nbd_server_end().
@@ -25,6 +25,7 @@
 struct nbd_request {
     uint64_t cookie, offset;
     uint32_t length;
+    bool is_read;               /* else it is one for block status */
 };
 
 struct nbd_server;
@@ -36,6 +37,7 @@ struct nbd_server {
     uint64_t size;
     uint32_t block;             /* the smallest that may be read; 0: it does not say */
     bool no_structured, no_export, endless_list, garbage;
+    bool reads;                 /* it answers reads */
     const char *contexts[3];
     nbd_script *script;
     void *model;
@@ -187,11 +189,22 @@ static inline bool nbd_send_extents(struct nbd_server *s, uint64_t cookie, bool 
     return ok;
 }
 
+/* A reply of the old kind. */
+static inline bool nbd_send_simple(struct nbd_server *s, uint64_t cookie, uint32_t error, const void *data, uint32_t n)
+{
+    struct nbd_bytes b = { 0 };
+    nbd_add(&b, UINT32_C(0x67446698), 4);
+    nbd_add(&b, error, 4);
+    nbd_add(&b, cookie, 8);
+    return nbd_put(s, b.bytes, b.n) && nbd_put(s, data, n);
+}
+
 static inline bool nbd_take_request(struct nbd_server *s, struct nbd_request *r)
 {
     uint8_t head[28];
-    if (!nbd_get(s, head, sizeof head) || head[7] != 7)     /* anything else but block status */
+    if (!nbd_get(s, head, sizeof head) || (head[7] != 7 && !(s->reads && head[7] == 0)))
         return false;
+    r->is_read = head[7] == 0;
     memcpy(&r->cookie, head + 8, 8);
     memcpy(&r->offset, head + 16, 8);
     memcpy(&r->length, head + 24, 4);

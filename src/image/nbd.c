@@ -9,9 +9,8 @@
  * and the server is at work while we set bits.
  *
  * Invariants
- *  - Callbacks are called in nbd_link_step() only, which never waits beyond a
- *    deadline.  They touch the source and the map, never the handle, as libnbd
- *    demands.
+ *  - Only nbd_link_step() waits, never beyond a deadline.  Callbacks touch the
+ *    source and the map, never the handle, as libnbd demands.
  *  - Every reply brings its request forward to a multiple of BLOCK_BYTES or to
  *    the end, and one must be complete within the timeout: a server can neither
  *    hold us by trickling bytes nor by answers about next to nothing.

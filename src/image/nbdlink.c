@@ -32,7 +32,7 @@ int nbd_link_code(int otherwise)
 
 /* -------------------------------------------------------------- waiting */
 
-static bool is_over(const struct nbd_link *link)
+bool nbd_link_is_over(const struct nbd_link *link)
 {
     return nbd_aio_is_dead(link->nbd) == 1 || nbd_aio_is_closed(link->nbd) == 1;
 }
@@ -62,7 +62,7 @@ int nbd_link_step(struct nbd_link *link, int64_t deadline_ms, const _Atomic bool
         return 0;
     bool readable = direction & LIBNBD_AIO_DIRECTION_READ && p.revents & (POLLIN | POLLHUP | POLLERR);
     int r = readable ? nbd_aio_notify_read(link->nbd) : nbd_aio_notify_write(link->nbd);
-    return r < 0 || is_over(link) ? nbd_link_lost(link, err) : 0;
+    return r < 0 || nbd_link_is_over(link) ? nbd_link_lost(link, err) : 0;
 }
 
 /* ---------------------------------------------------------- negotiating */
@@ -102,7 +102,7 @@ static int await_answer(struct nbd_link *link, struct df_error *err)
     int r = 0;
     while (!r && !link->answered)
         r = nbd_link_step(link, deadline, NULL, err);
-    return !r && is_over(link) ? nbd_link_lost(link, err) : r;
+    return !r && nbd_link_is_over(link) ? nbd_link_lost(link, err) : r;
 }
 
 static int connect_to(struct nbd_link *link, const char *uri, int fd, struct df_error *err)
@@ -146,7 +146,7 @@ int nbd_link_list(struct nbd_link *link, struct df_error *err)
     if (!link->negotiates)
         return 0;
     if (nbd_aio_opt_list_meta_context(link->nbd, (nbd_context_callback){ .callback = on_context, .user_data = link }, answer_to(link)) < 0)
-        return is_over(link) ? nbd_link_lost(link, err) : 0;
+        return nbd_link_is_over(link) ? nbd_link_lost(link, err) : 0;
     return await_answer(link, err);
 }
 
@@ -158,7 +158,7 @@ int nbd_link_go(struct nbd_link *link, const char *const *contexts, unsigned nco
     for (unsigned i = 0; i < ncontexts && !r; i++)
         r = nbd_add_meta_context(link->nbd, contexts[i]);
     if (r < 0 || nbd_aio_opt_go(link->nbd, answer_to(link)) < 0)
-        return is_over(link) ? nbd_link_lost(link, err) : error_set(err, nbd_link_code(-EINVAL), "cannot open '%.1024s': %.512s", link->name, nbd_link_why());
+        return nbd_link_is_over(link) ? nbd_link_lost(link, err) : error_set(err, nbd_link_code(-EINVAL), "cannot open '%.1024s': %.512s", link->name, nbd_link_why());
     r = await_answer(link, err);
     if (!r && link->error)
         return error_set(err, -link->error, "the NBD server does not open '%.1024s': %s", link->name, link->why);

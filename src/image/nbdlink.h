@@ -3,9 +3,10 @@
  * A connection to an NBD server: connecting, the questions of the negotiation,
  * and waiting, each with a deadline, and a sentence when it fails.
  *
- * libnbd runs only in nbd_link_step(), nbd_link_open() and nbd_link_go(): only
- * there callbacks are called.  The server is not trusted; nothing is printed.
- * A link belongs to one thread at a time.
+ * libnbd works in nbd_link_step(), and a little in each call that asks for
+ * something: nowhere else callbacks are called.  Only nbd_link_step() waits.
+ * The server is not trusted; nothing is printed.  A link belongs to one thread
+ * at a time.
  */
 #ifndef IMAGE_NBDLINK_H
 #define IMAGE_NBDLINK_H
@@ -44,12 +45,14 @@ int nbd_link_list(struct nbd_link *link, struct df_error *err);
 int nbd_link_go(struct nbd_link *link, const char *const *contexts, unsigned ncontexts, struct df_error *err);
 
 /*
- * Wait until the server sends or takes something, and let libnbd work on that;
- * not beyond STOP_MS, and with -ECANCELED once `stop`, which may be NULL, is true.
+ * Wait a moment for the server to send or take something, and let libnbd work on
+ * that.  -ETIMEDOUT: the deadline is over; -ECANCELED: `stop`, or NULL, is true.
  */
 int nbd_link_step(struct nbd_link *link, int64_t deadline_ms, const _Atomic bool *stop, struct df_error *err);
 
-/* The sentences: the connection is of no more use. */
+/* The connection has ended: libnbd may notice that in any call, and ends what is in flight with errors of its own. */
+bool nbd_link_is_over(const struct nbd_link *link);
+/* The sentence for that. */
 int nbd_link_lost(const struct nbd_link *link, struct df_error *err);
 
 /* libnbd's words for its last failure in this thread, without the function's name, and its code. */
