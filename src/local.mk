@@ -134,6 +134,7 @@ dirtyferry_LDADD = libimage.la $(ENGINE_LIBS) $(JANSSON_LIBS)
 dirtyferry_SOURCES = \
 	src/cli/cli.h src/cli/main.c src/cli/common.c src/cli/address.c \
 	src/cli/disk.c src/cli/bitmap.c src/cli/export.c \
+	src/cli/formats.c src/cli/formats.h src/cli/stretches.h src/cli/picture.c src/cli/picture.h \
 	src/cli/import.c src/cli/import.h src/cli/inputs.c src/cli/input-nbd.c \
 	src/cli/plan.c src/cli/pivot.c src/cli/migrate.c src/cli/steps.c src/cli/await.c \
 	src/cli/resume.c src/cli/dump.c src/cli/load.c src/cli/upload.c src/cli/upload.h src/cli/output.c \

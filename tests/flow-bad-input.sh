@@ -164,8 +164,8 @@ bad 1 "'daily'.*'busy' is busy" -- a bitmap export busy daily "$dir/x" --format 
 bad 1 "'daily'.*'broken' is inconsistent" -- a bitmap export broken daily "$dir/x" --format json
 bad 1 "'good'.*'none'" -- a bitmap export good none "$dir/x" --format json
 bad 1 "'$dir/no/such/x" -- a bitmap export good daily "$dir/no/such/x" --format json
-bad 2 "'png'.*raw, json or qcow2" -- a bitmap export good daily "$dir/x" --format png
-bad 2 "--format.*raw, json or qcow2" -- a bitmap export good daily "$dir/x"
+bad 2 "'png'.*json, raw, qcow2 or svg" -- a bitmap export good daily "$dir/x" --format png
+bad 2 "--format.*json, raw, qcow2 or svg" -- a bitmap export good daily "$dir/x"
 [ -z "$(compgen -G "$dir/x*")" ] || fail "a refused export leaves files behind"
 unchanged 'export'
 # ---- what cannot be moved

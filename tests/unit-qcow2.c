@@ -144,6 +144,34 @@ START_TEST(test_random)
 }
 END_TEST
 
+/* Bits that come in order, in pieces, make the same image. */
+START_TEST(test_stream)
+{
+    for (unsigned round = 0; round < 40; round++) {
+        uint64_t shift = 9 + unit_below(4), nbits = (1 + unit_below(3)) * CLUSTER_BITS + unit_below(200) - 100, size = (nbits << shift) - unit_below(600);
+        struct map *map = new_map(size, UINT64_C(1) << shift);
+        const struct qcow2_source source = { "daily", UINT64_C(1) << shift, unit_below(2), map };
+        struct qcow2_stream *stream = NULL;
+        scribble(map);
+        int fd = create();
+        OK(qcow2_stream_open(fd, path, size, &source, &stream, &unit_err));
+        for (uint64_t bit = map_next_set(map, 0), n; bit < map->nbits; bit = map_next_set(map, bit + n)) {
+            n = map_next_clear(map, bit) - bit;
+            if (unit_below(2))
+                n = 1 + unit_below(n);
+            OK(qcow2_stream_set(stream, bit, n, &unit_err));
+        }
+        OK(qcow2_stream_end(stream, &unit_err));
+        qcow2_stream_close(&stream);
+        ck_assert_ptr_null(stream);
+        ck_assert_int_eq(close(fd), 0);
+        check_image(size, &source, 1);
+        check_read(size, &source, 1);
+        map_close(&map);
+    }
+}
+END_TEST
+
 /* Bytes that are all the same, and neither 0 nor 255. */
 START_TEST(test_uniform)
 {
@@ -186,6 +214,7 @@ static void add_cases(Suite *suite)
 {
     TCase *tc = unit_case(suite, "written");
     tcase_add_test(tc, test_random);
+    tcase_add_test(tc, test_stream);
     tcase_add_test(tc, test_uniform);
     tcase_add_test(tc, test_other_processes);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Unaligned little-endian words, and counting bits with the machine's own instruction where it has one. */
+/* Unaligned little-endian words, bits in bytes, and counting bits with the machine's own instruction where it has one. */
 #ifndef BASE_BITS_H
 #define BASE_BITS_H
 
@@ -13,6 +13,17 @@ static inline uint64_t bits_load(const uint8_t *bytes)
     uint64_t v;
     memcpy(&v, bytes, sizeof v);
     return le64toh(v);
+}
+
+/* Set n bits from `first` on; bit 0 is the lowest one of the first byte. */
+static inline void bits_set(uint8_t *bytes, uint64_t first, uint64_t n)
+{
+    uint64_t end = first + n;
+    for (; first < end && first % 8; first++)
+        bytes[first / 8] |= (uint8_t)(1u << first % 8);
+    memset(bytes + first / 8, 0xff, (end - first) / 8);
+    for (first += (end - first) / 8 * 8; first < end; first++)
+        bytes[first / 8] |= (uint8_t)(1u << first % 8);
 }
 
 /*

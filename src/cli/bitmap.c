@@ -14,7 +14,7 @@ static const char usage[] =
     "       dirtyferry [-c EP] [--json] bitmap list DISK\n"
     "       dirtyferry [-c EP] [--json] bitmap show DISK BITMAP\n"
     "       dirtyferry [-c EP] bitmap mark DISK OFFSET LENGTH\n"
-    "       dirtyferry [-c EP] bitmap export DISK BITMAP FILE --format raw|json|qcow2\n"
+    "       dirtyferry [-c EP] bitmap export DISK BITMAP FILE --format json|raw|qcow2|svg\n"
     "       dirtyferry [-c EP] [--json] bitmap import DISK [BITMAP] FILE|NBD-URI [--format raw|json|qcow2|nbd]\n"
     "                          [--granularity 64K] [--context CONTEXT] [--force-inconsistent]\n"
     "The words mean what they mean in QEMU's block-dirty-bitmap commands.  'mark'\n"

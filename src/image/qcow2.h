@@ -44,6 +44,18 @@ struct qcow2_source {
  */
 int qcow2_write(int fd, const char *path, uint64_t size, const struct qcow2_source *sources, size_t n, struct df_error *err);
 
+/*
+ * The same with one bitmap whose bits become known in their order; the map of
+ * `source` is not used.  Takes the memory of a cluster and of the bitmap's table,
+ * at most 66 KiB with the usual clusters.  `path` and source->name stay until the end.
+ */
+struct qcow2_stream;
+int qcow2_stream_open(int fd, const char *path, uint64_t size, const struct qcow2_source *source, struct qcow2_stream **stream, struct df_error *err);
+/* These bits are set; none of them is before one that was given. */
+int qcow2_stream_set(struct qcow2_stream *stream, uint64_t first_bit, uint64_t nbits, struct df_error *err);
+int qcow2_stream_end(struct qcow2_stream *stream, struct df_error *err);
+void qcow2_stream_close(struct qcow2_stream **stream);
+
 /* ---- reading */
 
 struct qcow2;

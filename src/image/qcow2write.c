@@ -17,6 +17,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/bits.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/files.h"
@@ -75,11 +76,12 @@ static int check_source(const struct writer *w, const struct qcow2_source *s, st
     if (!g || g & (g - 1) || g >> QCOW2_GRANULARITY_BITS_MIN == 0 || g >> QCOW2_GRANULARITY_BITS_MAX > 1)
         return error_set(err, -EINVAL, "cannot write bitmap '%s' to '%.1024s': granularity %" PRIu64 " is none of the powers of two from 512 to 2^31 that are possible in qcow2",
                          s->name, w->path, g);
-    if (s->map->nbits != map_round_up(w->size, g))
-        return error_set(err, -EINVAL, "cannot write bitmap '%s' to '%.1024s': it has %" PRIu64 " bits and the image %" PRIu64, s->name, w->path, s->map->nbits, map_round_up(w->size, g));
-    if (s->map->nbits > QCOW2_BITMAP_BYTES * 8)
+    uint64_t nbits = map_round_up(w->size, g);
+    if (s->map && s->map->nbits != nbits)
+        return error_set(err, -EINVAL, "cannot write bitmap '%s' to '%.1024s': it has %" PRIu64 " bits and the image %" PRIu64, s->name, w->path, s->map->nbits, nbits);
+    if (nbits > QCOW2_BITMAP_BYTES * 8)
         return error_set(err, -EFBIG, "cannot write bitmap '%s' to '%.1024s': it has %" PRIu64 " bits, qcow2 takes up to 512 MiB (%" PRIu64 " bits); merge it into one with a larger granularity",
-                         s->name, w->path, s->map->nbits, QCOW2_BITMAP_BYTES * 8);
+                         s->name, w->path, nbits, QCOW2_BITMAP_BYTES * 8);
     return 0;
 }
 
@@ -138,39 +140,69 @@ static void load_cluster(struct writer *w, const struct map *map, uint64_t k)
     }
 }
 
-/* What the table says of the cluster; its bits are in the file then, if they must be. */
+/* What the table says of the cluster, as the file has it; its bits are in the file then, if they must be. */
 static int put_cluster(struct writer *w, uint64_t *entry, struct df_error *err)
 {
     bool uniform = !memcmp(w->cluster, w->cluster + 1, w->cluster_bytes - 1);
-    *entry = QCOW2_ALL_ZEROES;
-    if (uniform && w->cluster[0] == 0)
+    if (uniform && (w->cluster[0] == 0 || w->cluster[0] == 0xff)) {
+        qcow2_put64((uint8_t *)entry, w->cluster[0] ? QCOW2_ALL_ONES : QCOW2_ALL_ZEROES);
         return 0;
-    *entry = QCOW2_ALL_ONES;
-    if (uniform && w->cluster[0] == 0xff)
-        return 0;
-    *entry = take(w, w->cluster_bytes);
-    return put(w, *entry, w->cluster, w->cluster_bytes, err);
+    }
+    uint64_t offset = take(w, w->cluster_bytes);
+    qcow2_put64((uint8_t *)entry, offset);
+    return put(w, offset, w->cluster, w->cluster_bytes, err);
 }
 
-static int put_bitmap(struct writer *w, const struct qcow2_source *s, uint64_t *table_offset, uint32_t *entries, struct df_error *err)
+/* Entries, one for each cluster of a bitmap's bits, as the file has them. */
+struct table {
+    uint64_t *entries, n;
+    uint64_t offset;            /* in the file */
+};
+
+static void free_table(struct table *t)
+{
+    free(t->entries);
+}
+
+static int make_table(const struct writer *w, const struct qcow2_source *s, struct table *t, struct df_error *err)
+{
+    t->n = map_round_up(map_round_up(w->size, s->granularity), w->cluster_bytes * 8);
+    t->entries = calloc(t->n, sizeof *t->entries);
+    return t->entries ? 0 : error_errno(err, -ENOMEM, "cannot write bitmap '%s' to '%.1024s'", s->name, w->path);
+}
+
+static int put_table(struct writer *w, struct table *t, struct df_error *err)
+{
+    t->offset = take(w, t->n * sizeof *t->entries);
+    return put(w, t->offset, t->entries, t->n * sizeof *t->entries, err);
+}
+
+static int put_bitmap(struct writer *w, const struct qcow2_source *s, struct table *t, struct df_error *err)
 {
     const struct map *map = s->map;
-    uint64_t blocks = w->cluster_bytes / MAP_BLOCK_BYTES, n = map_round_up(map->nblocks, blocks);
-    CLEANUP(cleanup_free) uint64_t *table = calloc(n, sizeof *table);
-    if (!table)
-        return error_errno(err, -ENOMEM, "cannot write bitmap '%s' to '%.1024s'", s->name, w->path);
-    int r = 0;
+    uint64_t blocks = w->cluster_bytes / MAP_BLOCK_BYTES;
+    int r = make_table(w, s, t, err);
     for (uint64_t k = 0, b; !r && (b = map_next_block(map, k * blocks)) < map->nblocks; k++) {
         k = b / blocks;
         load_cluster(w, map, k);
-        r = put_cluster(w, &table[k], err);
-        table[k] = htobe64(table[k]);
+        r = put_cluster(w, &t->entries[k], err);
     }
     if (!r && map_is_broken(map))
         r = error_set(err, -EPROTO, "cannot write bitmap '%s' to '%.1024s': its file was cut while it was read, its disk is damaged", s->name, w->path);
-    *entries = (uint32_t)n;
-    *table_offset = take(w, n * sizeof *table);
-    return r < 0 ? r : put(w, *table_offset, table, n * sizeof *table, err);
+    return r < 0 ? r : put_table(w, t, err);
+}
+
+static void fill_entry(uint8_t *at, const struct qcow2_source *s, const struct table *t)
+{
+    size_t length = strlen(s->name);
+    qcow2_put64(at, t->offset);
+    qcow2_put32(at + 8, (uint32_t)t->n);
+    qcow2_put32(at + 12, s->recording ? QCOW2_AUTO : 0);
+    at[16] = QCOW2_TYPE_DIRTY;
+    at[17] = (uint8_t)__builtin_ctzll(s->granularity);
+    at[18] = (uint8_t)(length >> 8);
+    at[19] = (uint8_t)length;
+    memcpy(at + QCOW2_ENTRY_BYTES, s->name, length);
 }
 
 static int put_bitmaps(struct writer *w, const struct qcow2_source *sources, size_t n, uint64_t directory_bytes, uint64_t *directory, struct df_error *err)
@@ -179,18 +211,9 @@ static int put_bitmaps(struct writer *w, const struct qcow2_source *sources, siz
     uint8_t *at = bytes;
     int r = bytes ? 0 : error_errno(err, -ENOMEM, "cannot write '%.1024s'", w->path);
     for (const struct qcow2_source *s = sources; !r && s < sources + n; at += entry_bytes(s++)) {
-        size_t length = strlen(s->name);
-        uint64_t table = 0;
-        uint32_t entries = 0;
-        r = put_bitmap(w, s, &table, &entries, err);
-        qcow2_put64(at, table);
-        qcow2_put32(at + 8, entries);
-        qcow2_put32(at + 12, s->recording ? QCOW2_AUTO : 0);
-        at[16] = QCOW2_TYPE_DIRTY;
-        at[17] = (uint8_t)__builtin_ctzll(s->granularity);
-        at[18] = (uint8_t)(length >> 8);
-        at[19] = (uint8_t)length;
-        memcpy(at + QCOW2_ENTRY_BYTES, s->name, length);
+        CLEANUP(free_table) struct table table = { 0 };
+        r = put_bitmap(w, s, &table, err);
+        fill_entry(at, s, &table);
     }
     *directory = take(w, directory_bytes);
     return r < 0 ? r : put(w, *directory, bytes, directory_bytes, err);
@@ -253,25 +276,115 @@ static int put_header(const struct writer *w, const struct places *p, size_t n, 
     return put(w, 0, h, sizeof h, err);
 }
 
+static int begin(struct writer *w, struct places *p, const struct qcow2_source *sources, size_t n, struct df_error *err)
+{
+    int r = choose_clusters(w, err);
+    if (!r)
+        r = check_sources(w, sources, n, &p->directory_bytes, err);
+    if (r < 0)
+        return r;
+    w->cluster = malloc(w->cluster_bytes);
+    if (!w->cluster)
+        return error_errno(err, -ENOMEM, "cannot write '%.1024s'", w->path);
+    take(w, w->cluster_bytes);      /* the header's */
+    p->l1 = take(w, l1_entries(w) * 8);
+    return 0;
+}
+
+static int end(struct writer *w, struct places *p, size_t n, struct df_error *err)
+{
+    int r = put_refcounts(w, &p->refcounts, &p->refcount_clusters, err);
+    if (!r && ftruncate(w->fd, (off_t)w->next) < 0)     /* what is behind the last byte of a cluster is part of the file too */
+        r = error_errno(err, -errno, "cannot write '%.1024s'", w->path);
+    return r < 0 ? r : put_header(w, p, n, err);
+}
+
 int qcow2_write(int fd, const char *path, uint64_t size, const struct qcow2_source *sources, size_t n, struct df_error *err)
 {
     struct writer w = { .fd = fd, .path = path, .size = size };
     struct places p = { 0 };
-    int r = choose_clusters(&w, err);
+    int r = begin(&w, &p, sources, n, err);
     if (!r)
-        r = check_sources(&w, sources, n, &p.directory_bytes, err);
+        r = put_bitmaps(&w, sources, n, p.directory_bytes, &p.directory, err);
+    if (!r)
+        r = end(&w, &p, n, err);
+    free(w.cluster);
+    return r;
+}
+
+/* ------------------------------------------------------------------ stream */
+
+struct qcow2_stream {
+    struct writer writer;       /* its cluster: bits of entry `at` */
+    struct places places;
+    struct qcow2_source source;
+    struct table table;
+    uint64_t at;                /* table.n: none yet */
+};
+
+void qcow2_stream_close(struct qcow2_stream **streamp)
+{
+    struct qcow2_stream *s = steal(streamp);
+    if (!s)
+        return;
+    free_table(&s->table);
+    free(s->writer.cluster);
+    free(s);
+}
+
+int qcow2_stream_open(int fd, const char *path, uint64_t size, const struct qcow2_source *source, struct qcow2_stream **stream, struct df_error *err)
+{
+    CLEANUP(qcow2_stream_close) struct qcow2_stream *s = calloc(1, sizeof *s);
+    if (!s)
+        return error_errno(err, -ENOMEM, "cannot write '%.1024s'", path);
+    s->writer = (struct writer){ .fd = fd, .path = path, .size = size };
+    s->source = *source;
+    s->source.map = NULL;
+    int r = begin(&s->writer, &s->places, &s->source, 1, err);
+    if (!r)
+        r = make_table(&s->writer, &s->source, &s->table, err);
     if (r < 0)
         return r;
-    CLEANUP(cleanup_free) uint8_t *cluster = malloc(w.cluster_bytes);
-    if (!cluster)
-        return error_errno(err, -ENOMEM, "cannot write '%.1024s'", path);
-    w.cluster = cluster;
-    take(&w, w.cluster_bytes);      /* the header's */
-    p.l1 = take(&w, l1_entries(&w) * 8);
-    r = put_bitmaps(&w, sources, n, p.directory_bytes, &p.directory, err);
+    s->at = s->table.n;
+    *stream = steal(&s);
+    return 0;
+}
+
+static int store_cluster(struct qcow2_stream *s, struct df_error *err)
+{
+    return s->at == s->table.n ? 0 : put_cluster(&s->writer, &s->table.entries[s->at], err);
+}
+
+int qcow2_stream_set(struct qcow2_stream *s, uint64_t first_bit, uint64_t nbits, struct df_error *err)
+{
+    uint64_t of_cluster = s->writer.cluster_bytes * 8, last = first_bit + nbits;
+    for (uint64_t bit = first_bit, upto; bit < last; bit = upto) {
+        uint64_t k = bit / of_cluster;
+        upto = (k + 1) * of_cluster < last ? (k + 1) * of_cluster : last;
+        if (k != s->at) {
+            int r = store_cluster(s, err);
+            if (r < 0)
+                return r;
+            memset(s->writer.cluster, 0, s->writer.cluster_bytes);
+            s->at = k;
+        }
+        bits_set(s->writer.cluster, bit % of_cluster, upto - bit);
+    }
+    return 0;
+}
+
+int qcow2_stream_end(struct qcow2_stream *s, struct df_error *err)
+{
+    CLEANUP(cleanup_free) uint8_t *entry = calloc(entry_bytes(&s->source), 1);
+    if (!entry)
+        return error_errno(err, -ENOMEM, "cannot write '%.1024s'", s->writer.path);
+    int r = store_cluster(s, err);
     if (!r)
-        r = put_refcounts(&w, &p.refcounts, &p.refcount_clusters, err);
-    if (!r && ftruncate(fd, (off_t)w.next) < 0)     /* what is behind the last byte of a cluster is part of the file too */
-        r = error_errno(err, -errno, "cannot write '%.1024s'", path);
-    return r < 0 ? r : put_header(&w, &p, n, err);
+        r = put_table(&s->writer, &s->table, err);
+    if (r < 0)
+        return r;
+    fill_entry(entry, &s->source, &s->table);
+    s->places.directory = take(&s->writer, s->places.directory_bytes);
+    r = put(&s->writer, s->places.directory, entry, s->places.directory_bytes, err);
+    return r < 0 ? r : end(&s->writer, &s->places, 1, err);
 }
