@@ -135,7 +135,8 @@ dirtyferry_SOURCES = \
 	src/cli/cli.h src/cli/main.c src/cli/common.c src/cli/address.c \
 	src/cli/disk.c src/cli/bitmap.c src/cli/export.c \
 	src/cli/formats.c src/cli/formats.h src/cli/stretches.h src/cli/picture.c src/cli/picture.h \
-	src/cli/import.c src/cli/import.h src/cli/inputs.c src/cli/input-nbd.c \
+	src/cli/import.c src/cli/input.h src/cli/inputs.c src/cli/input-nbd.c \
+	src/cli/diff.c src/cli/verify.c src/cli/verify.h \
 	src/cli/plan.c src/cli/pivot.c src/cli/migrate.c src/cli/steps.c src/cli/await.c \
 	src/cli/resume.c src/cli/dump.c src/cli/load.c src/cli/upload.c src/cli/upload.h src/cli/output.c \
 	src/cli/status.c src/cli/progress.c src/cli/worker.c src/cli/watch.c \

@@ -112,6 +112,7 @@ help dump SESSION DISK/BITMAP FILE --from
 help load FILE --to
 help worker SESSION
 help watch SESSION
+help diff OLD NEW --granularity --format --output --map --old-format --new-format --on-error --verify-against --bitmap --context --json
 "$dirtyferryd" --help >"$dir/stdout" 2>"$dir/stderr" || fail "dirtyferryd --help fails"
 [ ! -s "$dir/stderr" ] || fail "dirtyferryd --help prints on stderr"
 for word in --state-dir --control --data --events --advertise-data --verbose --version 7440 7441 7442; do

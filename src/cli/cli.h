@@ -64,6 +64,8 @@ int cli_call_qemu(struct cli *cli, struct out *out, struct message **reply);
 bool cli_split(const char *text, char disk[CLI_DISK_BYTES], const char **bitmap);
 /* A size as a number; USAGE if it is none. */
 int cli_size(struct cli *cli, const char *text, const char *what, uint64_t *bytes);
+/* The same for --granularity: of what a bitmap can have. */
+int cli_granularity(struct cli *cli, const char *text, uint64_t *bytes);
 
 /* A reply's fields as JSON, without v, type and id. */
 json_t *cli_json(const node *value);
@@ -71,6 +73,8 @@ json_t *cli_json(const node *value);
 json_t *cli_json_text(const char *text);
 /* Prints and releases. */
 void cli_print_json(json_t *value);
+/* The same of an object, with one more value behind the others: a list, whose items with their commas are in `items`. */
+void cli_print_json_list(json_t *object, const char *key, FILE *items);
 bool cli_has_printed(void);
 
 /* --------------------------------------------- sessions */
@@ -151,7 +155,7 @@ typedef int command(struct cli *cli, int argc, char **argv);
 
 command command_disk, command_bitmap, command_migrate, command_prepare, command_pivot, command_wait,
         command_status, command_cancel, command_rollback, command_resume, command_abandon, command_dump, command_load,
-        command_worker, command_watch, command_keygen;
+        command_worker, command_watch, command_keygen, command_diff;
 /* Parts of command_bitmap: export.c, import.c. */
 command bitmap_export, bitmap_import;
 

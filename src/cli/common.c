@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <dirtyferry/bitmap.h>
 
 #include "base/size.h"
 #include "base/uuid.h"
@@ -95,6 +98,14 @@ static bool is_head(const char *key)
     return !strcmp(key, "v") || !strcmp(key, "type") || !strcmp(key, "id");
 }
 
+int cli_granularity(struct cli *cli, const char *text, uint64_t *bytes)
+{
+    int r = cli_size(cli, text, "--granularity", bytes);
+    if (!r && (*bytes < DF_GRANULARITY_MIN || *bytes > DF_GRANULARITY_MAX || *bytes & (*bytes - 1)))
+        r = cli_usage(cli, "--granularity %" PRIu64 " is out of range: a power of two from 512 to 2G is possible", *bytes);
+    return r;
+}
+
 /* Only texts that the schema names are ended by a zero byte: keys and unknown values are not. */
 static json_t *json_map(const node *value)
 {
@@ -152,6 +163,20 @@ void cli_print_json(json_t *value)
     putchar('\n');
     fflush(stdout);
     json_decref(value);
+}
+
+void cli_print_json_list(json_t *object, const char *key, FILE *items)
+{
+    char *text = json_dumps(object, JSON_COMPACT), bytes[4096];
+    has_printed = true;
+    printf("%.*s,\"%s\":[", (int)strlen(text) - 1, text, key);
+    rewind(items);
+    for (size_t n; (n = fread(bytes, 1, sizeof bytes, items));)
+        fwrite(bytes, 1, n, stdout);
+    puts("]}");
+    fflush(stdout);
+    free(text);
+    json_decref(object);
 }
 
 void cli_begin_session(struct out *out, const char *type, const char *session, const char *role)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * dirtyferry bitmap import: bitmaps of an input (import.h) become bitmaps of a
+ * dirtyferry bitmap import: bitmaps of an input (input.h) become bitmaps of a
  * disk.  They travel as a dump does (wire/dump.h), which is made from one map
  * after the other and never stands in a file: so an import works over the
  * network, is checked by digests and is over at once or not at all.
@@ -8,13 +8,10 @@
  * A dump has up to WIRE_SESSION_BITMAPS bitmaps.  Of an input that has more, the
  * dumps that came to their end are taken back when a later one does not.
  */
-#include "cli/import.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <dirtyferry/bitmap.h>
 
@@ -22,11 +19,9 @@
 #include "base/error.h"
 #include "base/size.h"
 #include "base/uuid.h"
+#include "cli/input.h"
 #include "cli/upload.h"
 #include "session/feed.h"
-
-static const struct input_ops *const formats[] = { &input_qcow2, &input_raw, &input_json, &input_nbd };
-#define NFORMATS (sizeof formats / sizeof *formats)
 
 struct import {
     const char *disk;
@@ -49,8 +44,7 @@ static void import_free(struct import **importp)
     struct import *im = steal(importp);
     if (!im)
         return;
-    if (im->input.ops)
-        im->input.ops->close(&im->input);
+    input_close(&im->input);
     map_close(&im->map);
     dump_block_destroy(&im->block);
     free(im->chosen);
@@ -90,22 +84,6 @@ static int ask_size(struct cli *cli, const char *disk, uint64_t *size)
         return 0;
     }
     return error_set(&cli->err, -ENOENT, "there is no disk '%s'", disk);
-}
-
-/* Virtual sizes are whole sectors with QEMU, and so is a granularity: rounding changes no bit. */
-static uint64_t sectors(uint64_t size)
-{
-    return map_round_up(size, 512);
-}
-
-static int open_input(struct cli *cli, struct import *im)
-{
-    struct input *in = &im->input;
-    int r = in->ops->open(in, &cli->err);
-    if (!r && sectors(in->size) != sectors(in->disk_size))
-        return error_set(&cli->err, -EINVAL, "disk '%s' has %" PRIu64 " bytes and '%.1024s' is of one with %" PRIu64 ": the sizes must be equal",
-                         im->disk, in->disk_size, in->name, in->size);
-    return r;
 }
 
 static int choose(struct cli *cli, struct import *im)
@@ -257,30 +235,6 @@ static void print_result(struct cli *cli, const struct import *im)
 
 /* ------------------------------------------------------------ command line */
 
-static int find_format(struct cli *cli, struct input *in, const char *format)
-{
-    for (size_t i = 0; i < NFORMATS && !in->ops; i++)
-        if (format ? !strcmp(format, formats[i]->format) : formats[i]->detect && formats[i]->detect(in->name))
-            in->ops = formats[i];
-    if (in->ops)
-        return 0;
-    if (format)
-        return cli_usage(cli, "--format '%s' is not known", format);
-    if (access(in->name, R_OK) < 0)
-        return error_errno(&cli->err, -errno, "cannot read '%.1024s'", in->name);
-    return error_set(&cli->err, -EINVAL, "'%.1024s' is of no format that can be recognized: give --format raw or json, if that is what it is", in->name);
-}
-
-static int check_arguments(struct cli *cli, const struct import *im)
-{
-    uint64_t g = im->input.granularity;
-    if (g && (g < DF_GRANULARITY_MIN || g > DF_GRANULARITY_MAX || g & (g - 1)))
-        return cli_usage(cli, "--granularity %" PRIu64 " is out of range: a power of two from 512 to 2G is possible", g);
-    if (im->input.bitmap && strlen(im->input.bitmap) > DF_BITMAP_NAME_MAX)
-        return error_set(&cli->err, -EINVAL, "the name '%.64s...' of a bitmap has more than %u bytes", im->input.bitmap, DF_BITMAP_NAME_MAX);
-    return 0;
-}
-
 int bitmap_import(struct cli *cli, int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -310,17 +264,13 @@ int bitmap_import(struct cli *cli, int argc, char **argv)
     im->input.context = context;
     im->input.bitmap = argc - optind == 3 ? argv[optind + 1] : NULL;
     if (granularity)
-        r = cli_size(cli, granularity, "--granularity", &im->input.granularity);
+        r = cli_granularity(cli, granularity, &im->input.granularity);
     if (!r)
-        r = check_arguments(cli, im);
-    if (!r)
-        r = find_format(cli, &im->input, format);
-    if (!r && context && im->input.ops != &input_nbd)
-        r = cli_usage(cli, "--context is for NBD servers, and '%s' is none", im->input.name);
+        r = input_find(cli, &im->input, format, "--format");
     if (!r)
         r = ask_size(cli, im->disk, &im->input.disk_size);
     if (!r)
-        r = open_input(cli, im);
+        r = input_open(&im->input, im->disk, &cli->err);
     if (!r)
         r = choose(cli, im);
     if (!r)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * An NBD server as what `bitmap import` reads: one bitmap, which QEMU names
+ * An NBD server as an input: one bitmap, which QEMU names
  * qemu:dirty-bitmap:BITMAP.  Servers tell extents, neither granularity nor flags.
  */
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include <dirtyferry/bitmap.h>
 
 #include "base/error.h"
-#include "cli/import.h"
+#include "cli/input.h"
 #include "image/nbd.h"
 
 #define TIMEOUT_MS 10000

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The formats that `bitmap export` writes, read again.  A qcow2 image says all of
+ * The table of inputs, and the formats that `bitmap export` writes, read again.  A qcow2 image says all of
  * a bitmap.  raw and json hold one without its name and its flags; json has
  * extents in bytes, so its granularity may be another one than it was exported
  * with, rounded outwards.
@@ -10,13 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <dirtyferry/bitmap.h>
 
 #include "base/bits.h"
 #include "base/cleanup.h"
 #include "base/error.h"
-#include "cli/import.h"
+#include "cli/input.h"
 #include "image/qcow2.h"
 
 struct one {
@@ -165,7 +166,7 @@ static int json_read(struct input *in, size_t index, struct map *map, struct df_
     uint64_t size = in->size;
     (void)index;
     int r = walk(in, map, err);
-    return !r && in->size != size ? error_set(err, -EINVAL, "'%.1024s' has changed while it was read: import it again", in->name) : r;
+    return !r && in->size != size ? error_set(err, -EINVAL, "'%.1024s' has changed while it was read: try again", in->name) : r;
 }
 
 const struct input_ops input_json = { .format = "json", .open = json_open, .read = json_read, .close = close_one };
@@ -211,3 +212,45 @@ static void image_close(struct input *in)
 }
 
 const struct input_ops input_qcow2 = { .format = "qcow2", .detect = qcow2_detect, .open = image_open, .read = image_read, .close = image_close };
+
+/* ------------------------------------------------------------------- table */
+
+static const struct input_ops *const formats[] = { &input_qcow2, &input_raw, &input_json, &input_nbd };
+
+int input_find(struct cli *cli, struct input *in, const char *format, const char *option)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats && !in->ops; i++)
+        if (format ? !strcmp(format, formats[i]->format) : formats[i]->detect && formats[i]->detect(in->name))
+            in->ops = formats[i];
+    if (!in->ops && format)
+        return cli_usage(cli, "%s '%s' is not known", option, format);
+    if (!in->ops && access(in->name, R_OK) < 0)
+        return error_errno(&cli->err, -errno, "cannot read '%.1024s'", in->name);
+    if (!in->ops)
+        return error_set(&cli->err, -EINVAL, "'%.1024s' is of no format that can be recognized: give %s raw or json, if that is what it is", in->name, option);
+    return in->context && in->ops != &input_nbd ? cli_usage(cli, "--context is for NBD servers, and '%s' is none", in->name) : 0;
+}
+
+/* Virtual sizes are whole sectors with QEMU, and so is a granularity: rounding changes no bit. */
+static uint64_t sectors(uint64_t size)
+{
+    return map_round_up(size, 512);
+}
+
+int input_open(struct input *in, const char *disk, struct df_error *err)
+{
+    if (in->bitmap && strlen(in->bitmap) > DF_BITMAP_NAME_MAX)
+        return error_set(err, -EINVAL, "the name '%.64s...' of a bitmap has more than %u bytes", in->bitmap, DF_BITMAP_NAME_MAX);
+    int r = in->ops->open(in, err);
+    if (!r && sectors(in->size) != sectors(in->disk_size))
+        return error_set(err, -EINVAL, "disk '%.1024s' has %" PRIu64 " bytes and '%.1024s' is of one with %" PRIu64 ": the sizes must be equal",
+                         disk, in->disk_size, in->name, in->size);
+    return r;
+}
+
+void input_close(struct input *in)
+{
+    if (in->ops)
+        in->ops->close(in);
+    in->state = NULL;
+}

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "cli/stretches.h"
 
 #define LEVELS 5u
 
@@ -90,7 +91,7 @@ void picture_print(const struct picture *p, FILE *file)
 
 /* ------------------------------------------------------------------ figure */
 
-enum { CELL_WIDTH = 10, CELL_HEIGHT = 16, LEFT = 74, TOP = 68, WIDTH = LEFT + (int)PICTURE_COLUMNS * CELL_WIDTH + 16, TITLE_CHARACTERS = 88 };
+enum { CELL_WIDTH = 10, CELL_HEIGHT = 16, LEFT = 74, TOP = 68, WIDTH = LEFT + (int)PICTURE_COLUMNS * CELL_WIDTH + 16, TITLE_CHARACTERS = 80 };
 
 /* One hue, and dark enough apart for print without colours and for every eye. */
 static const char *const fills[LEVELS] = { "#ffffff", "#c6dbef", "#6baed6", "#2171b5", "#08306b" };
@@ -136,8 +137,8 @@ static void put_text(FILE *file, const char *text, size_t limit)
 static void put_summary(const struct picture *p, FILE *file)
 {
     char changed[SIZE_TEXT_BYTES], size[SIZE_TEXT_BYTES], granularity[SIZE_TEXT_BYTES];
-    fprintf(file, "%s of %s changed (%.3g %%), in %" PRIu64 " stretches, at granularity %s", size_format(p->bytes, changed), size_format(p->size, size),
-            percent(p->bytes, p->size), p->stretches, size_format(p->granularity, granularity));
+    fprintf(file, "%s of %s changed (%.3g %%), in %" PRIu64 " %s, at granularity %s", size_format(p->bytes, changed), size_format(p->size, size),
+            percent(p->bytes, p->size), p->stretches, stretches_word(p->stretches), size_format(p->granularity, granularity));
 }
 
 static void put_head(const struct picture *p, const char *title, int height, FILE *file)

@@ -43,4 +43,9 @@ static inline int stretches_add(struct stretches *s, uint64_t start, uint64_t le
     return 0;
 }
 
+static inline const char *stretches_word(uint64_t n)
+{
+    return n == 1 ? "stretch" : "stretches";
+}
+
 #endif

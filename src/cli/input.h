@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What `bitmap import` reads: a table of inputs, one for each format.  An input
- * says how large its disk is and which bitmaps it has, and reads the bits of one
- * of them into a map.
+ * Bitmaps that `bitmap import` and `diff --verify-against` read: a table of
+ * inputs, one for each format.  An input says how large its disk is and which
+ * bitmaps it has, and reads the bits of one of them into a map.
  *
- * A format is a `struct input_ops` and a line in the table of import.c.
+ * A format is a `struct input_ops` and a line in the table of inputs.c.
  */
-#ifndef CLI_IMPORT_H
-#define CLI_IMPORT_H
+#ifndef CLI_INPUT_H
+#define CLI_INPUT_H
 
 #include "bitmap/map.h"
 #include "cli/cli.h"
@@ -23,7 +23,7 @@ struct input {
     const struct input_ops *ops;
     /* Set by who opens it. */
     const char *name;               /* FILE, as the user wrote it */
-    const char *bitmap;             /* BITMAP, or NULL: all that it has */
+    const char *bitmap;             /* the one that is wanted, or NULL: all that it has */
     uint64_t disk_size;             /* of the disk that the bitmaps are for */
     uint64_t granularity;           /* --granularity, or 0 */
     const char *context;            /* --context, or NULL: the format knows it */
@@ -44,6 +44,16 @@ struct input_ops {
     /* Also after an open that failed. */
     void (*close)(struct input *input);
 };
+
+/*
+ * Which of them it is: `format`, or NULL for what the name, or what it names, says.
+ * `option` is how the user gives a format.
+ */
+int input_find(struct cli *cli, struct input *input, const char *format, const char *option);
+/* Refused if it is of a disk of another size than that of `disk`, which is disk_size. */
+int input_open(struct input *input, const char *disk, struct df_error *err);
+/* Also after an open that failed, and when none was tried. */
+void input_close(struct input *input);
 
 /* inputs.c */
 extern const struct input_ops input_qcow2, input_raw, input_json;
