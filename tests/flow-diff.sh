@@ -37,6 +37,24 @@ truncate -s 300M longer
 expect "lengths differ" "$(tail -n 1 out)" "OLD has $((300 << 20)) bytes, NEW $((256 << 20))"
 expect "what only OLD has is not in NEW" "$(head -n 1 out | cut -d' ' -f1-6)" "0 bytes in 0 stretches differ,"
 
+# More bits than a block of raw and a cluster of qcow2 have: clean ones between them, and runs over their borders.
+truncate -s 1G sparse wide
+for stretch in 5:1 32760:20 524280:70000 2097151:1; do
+    head -c $((${stretch#*:} * 512)) /dev/urandom | dd of=wide bs=512 seek=${stretch%:*} conv=notrunc status=none
+done
+"${diff[@]}" sparse wide --granularity 512 --format raw >wide.pipe
+"${diff[@]}" sparse wide --granularity 512 --format raw -o wide.raw >out
+"$python" -c '
+bits = 0
+for first, n in ((5, 1), (32760, 20), (524280, 70000), (2097151, 1)):
+    bits |= ((1 << n) - 1) << first
+open("wide.expected", "wb").write(bits.to_bytes(1 << 18, "little"))'
+cmp wide.pipe wide.expected || fail "raw bits to a pipe are wrong"
+cmp wide.raw wide.expected || fail "raw bits to a file are wrong"
+[ "$(stat -c %b wide.raw)" -lt "$(stat -c %b wide.pipe)" ] || fail "clean blocks of raw bits are no holes"
+"${diff[@]}" sparse wide --granularity 512 --format qcow2 -o wide.qcow2 >out
+"${diff[@]}" sparse wide --verify-against wide.qcow2 | grep -q "missing: 0 bytes .* wasted: 0 bytes" || fail "a qcow2 image of several clusters of bits is wrong"
+
 # Names are any bytes, the figure is XML all the same.
 cp --sparse=always new "$(printf 'a<&>"\x01\xff\xef\xbf\xbf\xc3\xa4')"
 "${diff[@]}" old "$(printf 'a<&>"\x01\xff\xef\xbf\xbf\xc3\xa4')" --format svg >out.svg
