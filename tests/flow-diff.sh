@@ -140,7 +140,7 @@ refuse 2 "--context is for NBD" -- "${diff[@]}" old new --verify-against out.qco
 refuse 2 "'vdi' is not known" -- "${diff[@]}" old new --verify-against out.qcow2 --bitmap-format vdi
 status=0
 "${diff[@]}" old new --format json >/dev/full 2>stderr || status=$?
-expect "stdout is full" "$status $(cat stderr)" "1 dirtyferry: cannot write to standard output"
+expect "stdout is full" "$status $(cat stderr)" "1 dirtyferry: cannot write to standard output: No space left on device"
 # A file that cannot grow is as good as a full disk: the old one stays.
 cp out.json kept.json
 for format in json raw qcow2 svg; do
@@ -206,6 +206,8 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)' "${diff[@]}" old 
         [ "$kib" -le 65536 ] || fail "4 TiB of changes as $format took $kib KiB of memory"
         rm huge
     done
+    refuse 1 "qcow2 takes up to 512 MiB.*choose a larger granularity" -- "${diff[@]}" old new --granularity 512 --format qcow2 -o huge
+    expect "what a refused output leaves" "$(find . -name 'huge*')" ""
 else
     echo "no file of 4 TiB is possible here: memory was not looked at"
 fi

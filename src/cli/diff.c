@@ -172,8 +172,9 @@ static int report(struct comparison *c)
         print_summary(c);
     if (c->arguments->map)
         picture_print(&c->picture, c->report);
+    errno = 0;
     if (fflush(stdout) || ferror(stdout))
-        return error_set(err, -EIO, "cannot write to standard output");
+        return error_errno(err, errno ? -errno : -EIO, "cannot write to standard output");
     return v->missing.n ? error_set(err, -EINVAL, "%" PRIu64 " bytes differ and are not dirty in bitmap '%.1024s': backups that went by it lack them, take a full one", v->missing.bytes, v->name) : 0;
 }
 

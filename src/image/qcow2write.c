@@ -80,7 +80,7 @@ static int check_source(const struct writer *w, const struct qcow2_source *s, st
     if (s->map && s->map->nbits != nbits)
         return error_set(err, -EINVAL, "cannot write bitmap '%s' to '%.1024s': it has %" PRIu64 " bits and the image %" PRIu64, s->name, w->path, s->map->nbits, nbits);
     if (nbits > QCOW2_BITMAP_BYTES * 8)
-        return error_set(err, -EFBIG, "cannot write bitmap '%s' to '%.1024s': it has %" PRIu64 " bits, qcow2 takes up to 512 MiB (%" PRIu64 " bits); merge it into one with a larger granularity",
+        return error_set(err, -EFBIG, "cannot write bitmap '%s' to '%.1024s': it has %" PRIu64 " bits, qcow2 takes up to 512 MiB (%" PRIu64 " bits); choose a larger granularity, or merge it into a bitmap that has one",
                          s->name, w->path, nbits, QCOW2_BITMAP_BYTES * 8);
     return 0;
 }
