@@ -20,7 +20,7 @@ UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-scale tests/unit-mapfile 
 	tests/unit-crash tests/unit-damage tests/unit-crash-model \
 	tests/unit-hostile tests/unit-hostile-files tests/unit-hostile-scribble \
 	tests/unit-hostile-group tests/unit-qcow2 tests/unit-qcow2-limits tests/unit-qcow2-hostile \
-	tests/unit-nbd tests/unit-nbd-hostile tests/unit-nbdimage tests/stress-recording
+	tests/unit-nbd tests/unit-nbd-hostile tests/unit-nbdimage tests/unit-diff tests/stress-recording
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
@@ -98,6 +98,10 @@ tests_unit_hostile_group_SOURCES = tests/unit-hostile-group.c tests/unit-crash.h
 tests_unit_hostile_group_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_hostile_group_LDADD = $(UNIT_LIBS)
 tests_unit_hostile_group_LDFLAGS = $(WITH_CRASHES)
+
+tests_unit_diff_SOURCES = tests/unit-diff.c tests/unit.h
+tests_unit_diff_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_diff_LDADD = libimage.la $(UNIT_LIBS)
 
 tests_unit_nbd_SOURCES = tests/unit-nbd.c tests/nbd-server.h tests/unit.h
 tests_unit_nbd_CFLAGS = $(UNIT_CFLAGS)

@@ -15,7 +15,7 @@
 int lane_init(struct lane *lane, const struct diff *diff, unsigned index, struct df_error *err)
 {
     *lane = (struct lane){ .diff = diff, .index = index };
-    if (posix_memalign((void **)&lane->old, 4096, COMPARE_BYTES) || posix_memalign((void **)&lane->new, 4096, COMPARE_BYTES))
+    if (posix_memalign((void **)&lane->old, 4096, IMAGE_PIECE_MAX) || posix_memalign((void **)&lane->new, 4096, IMAGE_PIECE_MAX))
         return error_errno(err, -ENOMEM, "cannot compare '%.512s' with '%.512s'", diff->old->name, diff->new->name);
     return 0;
 }

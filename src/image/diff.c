@@ -53,7 +53,8 @@ struct run {
     bool is_planned;            /* the same: to the end, or to an error */
 
     pthread_mutex_t mutex;
-    pthread_cond_t changed;     /* for readers: a slot is free; for the caller: one is done, or no reader is left */
+    pthread_cond_t freed;       /* for readers: the ring is not full any more, or the run is to end */
+    pthread_cond_t done;        /* for the caller: the first slot is done, or no reader is left */
     struct slot *slots;         /* number n is slots[n % SLOTS] */
     uint64_t next, first;       /* slot to be taken next; the caller's */
     unsigned running;           /* readers */
@@ -75,7 +76,7 @@ static struct slot *wait_for_slot(struct run *run)
 {
     LOCK_SCOPE(&run->mutex);
     while (!run->stop && run->next - run->first == SLOTS)
-        pthread_cond_wait(&run->changed, &run->mutex);
+        pthread_cond_wait(&run->freed, &run->mutex);
     if (run->stop)
         return NULL;
     struct slot *slot = &run->slots[run->next++ % SLOTS];
@@ -106,7 +107,8 @@ static void finish_slot(struct run *run, struct slot *slot)
 {
     LOCK_SCOPE(&run->mutex);
     slot->is_done = true;
-    pthread_cond_broadcast(&run->changed);
+    if (slot == &run->slots[run->first % SLOTS])
+        pthread_cond_signal(&run->done);
 }
 
 static void *read_slots(void *opaque)
@@ -120,7 +122,7 @@ static void *read_slots(void *opaque)
     }
     LOCK_SCOPE(&run->mutex);
     run->running--;
-    pthread_cond_broadcast(&run->changed);
+    pthread_cond_signal(&run->done);
     return NULL;
 }
 
@@ -148,15 +150,15 @@ static struct slot *next_done(struct run *run)
         until.tv_nsec += STOP_MS * NS_PER_MS;
         until.tv_sec += until.tv_nsec / NS_PER_S;
         until.tv_nsec %= NS_PER_S;
-        pthread_cond_timedwait(&run->changed, &run->mutex, &until);
+        pthread_cond_timedwait(&run->done, &run->mutex, &until);
     }
 }
 
 static void free_slot(struct run *run)
 {
     LOCK_SCOPE(&run->mutex);
-    run->first++;
-    pthread_cond_broadcast(&run->changed);
+    if (run->next - run->first++ == SLOTS)
+        pthread_cond_signal(&run->freed);       /* one reader at most waits: it holds the planning mutex */
 }
 
 static int add_compared(const struct diff *diff, const struct slot *slot, struct clusters *clusters, struct df_error *err)
@@ -246,7 +248,7 @@ static void stop_readers(struct run *run)
 {
     pthread_mutex_lock(&run->mutex);
     run->stop = true;
-    pthread_cond_broadcast(&run->changed);
+    pthread_cond_signal(&run->freed);
     pthread_mutex_unlock(&run->mutex);
     for (unsigned i = 0; i < run->nreaders; i++) {
         pthread_join(run->readers[i].thread, NULL);
@@ -268,14 +270,16 @@ static int run_init(struct run *run, const struct diff *diff, struct df_error *e
     pthread_mutex_init(&run->mutex, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&run->changed, &monotonic);
+    pthread_cond_init(&run->freed, NULL);
+    pthread_cond_init(&run->done, &monotonic);
     pthread_condattr_destroy(&monotonic);
     return 0;
 }
 
 static void run_destroy(struct run *run)
 {
-    pthread_cond_destroy(&run->changed);
+    pthread_cond_destroy(&run->done);
+    pthread_cond_destroy(&run->freed);
     pthread_mutex_destroy(&run->mutex);
     pthread_mutex_destroy(&run->planning);
     free(run->slots);
