@@ -18,7 +18,7 @@ EXTRA_DIST += $(flow_tests) tests/flow-common.sh tests/proxy.py tests/sandbox.py
 
 check_PROGRAMS += tests/hold-section tests/df-inconsistent tests/df-scribble tests/df-image
 tests_df_image_SOURCES = tests/df-image.c
-tests_df_image_LDADD = libimage.la libbase.la
+tests_df_image_LDADD = libimage.la libbitmap.la libbase.la
 tests_df_scribble_SOURCES = tests/df-scribble.c tests/scribble.h
 tests_df_scribble_LDADD = libbitmap.la libbase.la $(NETTLE_LIBS)
 tests_hold_section_SOURCES = tests/hold-section.c

@@ -8,9 +8,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "bitmap/fault.h"
 #include "image/diff.h"
 
-#define SIZE_MAX_TESTED (3 * MiB)
+#define SIZE_MAX_TESTED (9 * MiB)
 #define LANES           4
 
 /* ------------------------------------------------------- an image in memory */
@@ -80,7 +81,7 @@ static void memory_close(struct image *image)
     (void)image;
 }
 
-static const struct image_ops memory_ops = { memory_extent, memory_read, memory_close };
+static const struct image_ops memory_ops = { .extent = memory_extent, .read = memory_read, .close = memory_close };
 
 /* Runs of zeroes, of one byte, of noise. */
 static void fill(uint8_t *bytes, uint64_t nbytes)
@@ -96,9 +97,11 @@ static void fill(uint8_t *bytes, uint64_t nbytes)
     }
 }
 
+static uint64_t size_max = 3 * MiB;     /* the model is slow */
+
 static uint64_t draw_size(void)
 {
-    uint64_t size = 1 + unit_below(SIZE_MAX_TESTED);
+    uint64_t size = 1 + unit_below(size_max);
     return unit_below(3) ? size : (size + 511) / 512 * 512;
 }
 
@@ -328,10 +331,14 @@ static void write_file(const struct memory *m, char path[400], const char *name)
     close(fd);
 }
 
+/* i: whether files are seen through mappings. */
 START_TEST(test_files)
 {
+    if (_i)
+        OK(fault_start(&unit_err));
     const struct image_how how = { .format = "raw", .lanes = LANES, .timeout_ms = IMAGE_TIMEOUT_MS };
-    for (unsigned i = 0; i < 20; i++) {
+    size_max = SIZE_MAX_TESTED;
+    for (unsigned i = 0; i < 12; i++) {
         char paths[2][400];
         struct diff_counts counts;
         struct image *images[2];
@@ -349,6 +356,47 @@ START_TEST(test_files)
         for (unsigned j = 0; j < 2; j++)
             image_close(&images[j]);
     }
+}
+END_TEST
+
+/*
+ * A file that is cut between the opening and the end, seen through a mapping or
+ * not: an error that says where, or different from there on.
+ */
+START_TEST(test_cut_in_the_run)
+{
+    const struct image_how how = { .format = "raw", .lanes = LANES, .timeout_ms = IMAGE_TIMEOUT_MS };
+    char paths[2][400];
+    struct image *images[2];
+    struct diff_counts counts;
+    if (_i)
+        OK(fault_start(&unit_err));
+    draw_images();
+    old_side->image.size = new_side->image.size = SIZE_MAX_TESTED;
+    memset(old_side->bytes, 7, SIZE_MAX_TESTED);
+    memset(new_side->bytes, 7, SIZE_MAX_TESTED);
+    for (unsigned i = 0; i < 2; i++) {
+        write_file(&sides[i], paths[i], i ? "new" : "old");
+        OK(image_open(paths[i], &how, &images[i], &unit_err));
+    }
+    uint64_t cut = 512 + unit_below(SIZE_MAX_TESTED / 4096 - 1) * 4096;
+    ck_assert_int_eq(truncate(paths[unit_below(2)], (off_t)cut), 0);
+    struct diff diff = { .old = images[0], .new = images[1], .granularity = 512, .lanes = LANES, .tell = tell, .opaque = &told };
+    told = (struct told){ .granularity = 512, .thread = pthread_self() };
+    FAILS(-EIO, diff_run(&diff, &counts, &unit_err));
+    char where[32];
+    snprintf(where, sizeof where, "offset %" PRIu64 ":", cut);
+    ck_assert_msg(strstr(unit_err.message, where) != NULL, "'%s' is not in '%s'", where, unit_err.message);
+    ck_assert_uint_eq(told.different, 0);
+    ck_assert_uint_le(told.at, cut);
+    memset(new_side->bytes + cut, 8, SIZE_MAX_TESTED - cut);
+    told = (struct told){ .granularity = 512, .thread = pthread_self() };
+    diff.errors_differ = true;
+    OK(diff_run(&diff, &counts, &unit_err));
+    ck_assert_uint_eq(told.unlike, 0);
+    ck_assert_uint_eq(counts.unread, SIZE_MAX_TESTED - cut);
+    image_close(&images[0]);
+    image_close(&images[1]);
 }
 END_TEST
 
@@ -422,7 +470,8 @@ static void add_cases(Suite *suite)
     tcase_add_test(tc, test_stop);
     tcase_add_test(tc, test_bad_arguments);
     tc = unit_case(suite, "files");
-    tcase_add_test(tc, test_files);
+    tcase_add_loop_test(tc, test_files, 0, 2);
+    tcase_add_loop_test(tc, test_cut_in_the_run, 0, 2);
     tcase_add_test(tc, test_same_file);
     tcase_add_test(tc, test_cut_file);
     tcase_add_test(tc, test_what_is_no_image);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "bitmap/fault.h"
 #include "cli/cli.h"
 
 static const struct {
@@ -105,7 +106,9 @@ int main(int argc, char **argv)
     }
     log_set_level(LOG_LEVEL_WARNING);
     signal(SIGPIPE, SIG_IGN);
-    int r = cli_start(&cli);
+    int r = fault_start(&cli.err);      /* files are mapped that others may cut (image/file.c) */
+    if (!r)
+        r = cli_start(&cli);
     if (!r)
         r = run(&cli, argc - optind, argv + optind);
     if (r < 0)

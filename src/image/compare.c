@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * A piece is read of both images and compared as a whole; only where it differs
- * it is looked at cluster by cluster.  Only where it cannot be read it is read
- * cluster by cluster, so that no more than the bad ones count as different.
+ * What is read of both images is compared as a whole; only where it differs it
+ * is looked at cluster by cluster.  Where there are views, it is the stretch
+ * without a copy; else piece by piece.  Only where a piece cannot be read it is
+ * read cluster by cluster, so that no more than the bad ones count as different.
  */
 #include "image/compare.h"
 
@@ -15,15 +16,15 @@
 int lane_init(struct lane *lane, const struct diff *diff, unsigned index, struct df_error *err)
 {
     *lane = (struct lane){ .diff = diff, .index = index };
-    if (posix_memalign((void **)&lane->old, 4096, IMAGE_PIECE_MAX) || posix_memalign((void **)&lane->new, 4096, IMAGE_PIECE_MAX))
+    if (posix_memalign((void **)&lane->buffers[0], 4096, IMAGE_PIECE_MAX) || posix_memalign((void **)&lane->buffers[1], 4096, IMAGE_PIECE_MAX))
         return error_errno(err, -ENOMEM, "cannot compare '%.512s' with '%.512s'", diff->old->name, diff->new->name);
     return 0;
 }
 
 void lane_destroy(struct lane *lane)
 {
-    free(lane->old);
-    free(lane->new);
+    free(lane->buffers[0]);
+    free(lane->buffers[1]);
 }
 
 static uint64_t smaller(uint64_t a, uint64_t b)
@@ -49,9 +50,11 @@ static int read_both(struct lane *lane, enum plan_action action, uint64_t offset
 {
     int r = 0;
     if (action != PLAN_NEW_ALONE)
-        r = image_read(lane->diff->old, lane->index, offset, lane->old, nbytes, err);
+        r = image_read(lane->diff->old, lane->index, offset, lane->buffers[0], nbytes, err);
     if (!r && action != PLAN_OLD_ALONE)
-        r = image_read(lane->diff->new, lane->index, offset, lane->new, nbytes, err);
+        r = image_read(lane->diff->new, lane->index, offset, lane->buffers[1], nbytes, err);
+    lane->old = lane->buffers[0];
+    lane->new = lane->buffers[1];
     if (!r)
         c->read += action == PLAN_COMPARE ? 2 * nbytes : nbytes;
     return r;
@@ -63,6 +66,12 @@ static size_t cluster_at(const struct lane *lane, const struct stretch *s, uint6
     uint64_t granularity = lane->diff->granularity, cluster = offset / granularity;
     *end = offset - offset % granularity + granularity;
     return (size_t)(cluster - s->offset / granularity);
+}
+
+static void forget_clusters(const struct lane *lane, const struct stretch *s, struct compared *c)
+{
+    uint64_t granularity = lane->diff->granularity;
+    memset(c->different, 0, (size_t)((s->offset % granularity + s->length - 1) / granularity + 1) * sizeof *c->different);
 }
 
 /* What was read, from `offset` on, is not equal. */
@@ -105,14 +114,32 @@ static int compare_piece(struct lane *lane, const struct stretch *s, uint64_t of
     return 0;
 }
 
+/* False: there are no views, or they do not hold, and nothing is noted. */
+static bool compare_views(struct lane *lane, const struct stretch *s, struct compared *c)
+{
+    struct image *old = s->action == PLAN_NEW_ALONE ? NULL : lane->diff->old, *new = s->action == PLAN_OLD_ALONE ? NULL : lane->diff->new;
+    if ((old && !image_view(old, lane->index, s->offset, s->length, &lane->old)) || (new && !image_view(new, lane->index, s->offset, s->length, &lane->new)))
+        return false;
+    if (!is_equal(lane, s->action, 0, s->length))
+        note_clusters(lane, s, s->offset, s->length, c);
+    if ((old && !image_view_holds(old, lane->index)) || (new && !image_view_holds(new, lane->index))) {
+        forget_clusters(lane, s, c);
+        return false;
+    }
+    c->read += old && new ? 2 * s->length : s->length;
+    return true;
+}
+
 int compare_stretch(struct lane *lane, const struct stretch *s, struct compared *c)
 {
     const struct diff *d = lane->diff;
     uint64_t piece = d->old->piece_bytes > d->new->piece_bytes ? d->old->piece_bytes : d->new->piece_bytes;
-    uint64_t granularity = d->granularity, n;
+    uint64_t n;
     int r = 0;
-    memset(c->different, 0, (size_t)((s->offset % granularity + s->length - 1) / granularity + 1) * sizeof *c->different);
+    forget_clusters(lane, s, c);
     c->read = c->unread = 0;
+    if (compare_views(lane, s, c))
+        return 0;
     for (uint64_t at = 0; !r && at < s->length; at += n) {
         uint64_t offset = s->offset + at, end;
         size_t i = cluster_at(lane, s, offset, &end);

@@ -6,14 +6,15 @@
 #include "image/plan.h"
 
 /* A stretch that is read is at most so long; so it has at most COMPARE_CLUSTERS clusters, or parts of clusters. */
-#define COMPARE_BYTES       (4 * IMAGE_PIECE_MAX)
+#define COMPARE_BYTES       IMAGE_VIEW_MAX
 #define GRANULARITY_MIN     512
 #define COMPARE_CLUSTERS    (COMPARE_BYTES / GRANULARITY_MIN)
 
 struct lane {
     const struct diff *diff;
     unsigned index;
-    uint8_t *old, *new;                     /* a piece of each */
+    uint8_t *buffers[2];                    /* a piece of each image */
+    const uint8_t *old, *new;               /* what is compared: there, or in a view */
 };
 
 struct compared {

@@ -21,7 +21,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/sysinfo.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -30,7 +30,8 @@
 #include "image/compare.h"
 
 #define SLOTS     (4 * IMAGE_LANES_MAX)
-#define LANES_MIN 4             /* storage and NBD servers want several questions at once, however few processors there are */
+#define LANES_MIN 4             /* NBD servers want several questions at once, however few processors there are */
+#define LANES_MAX 6             /* memory: each may have two views and two pieces */
 #define STOP_MS   100           /* how late `stop` may be noticed */
 
 struct slot {
@@ -231,12 +232,19 @@ static int start_reader(struct run *run, struct reader *reader, struct df_error 
     return r;
 }
 
+/* More readers than processors help where somebody else is at work meanwhile, which he is not for views. */
+static unsigned useful_lanes(const struct diff *diff)
+{
+    unsigned processors = (unsigned)get_nprocs(), least = processors < 2 ? 2 : processors;
+    return diff->old->ops->view && diff->new->ops->view && least < diff->lanes ? least : diff->lanes;
+}
+
 /* Fewer than wanted do it too. */
 static int start_readers(struct run *run, struct df_error *err)
 {
     int r = 0;
     LOCK_SCOPE(&run->mutex);        /* none ends before it is counted */
-    while (!r && run->nreaders < run->diff->lanes) {
+    while (!r && run->nreaders < useful_lanes(run->diff)) {
         r = start_reader(run, &run->readers[run->nreaders], err);
         run->nreaders += !r;
     }
@@ -298,8 +306,8 @@ static int check(const struct diff *diff, struct df_error *err)
 
 unsigned diff_lanes(void)
 {
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n < LANES_MIN ? LANES_MIN : n > IMAGE_LANES_MAX ? IMAGE_LANES_MAX : (unsigned)n;
+    int n = get_nprocs();
+    return n < LANES_MIN ? LANES_MIN : n > LANES_MAX ? LANES_MAX : (unsigned)n;
 }
 
 int diff_run(const struct diff *diff, struct diff_counts *counts, struct df_error *err)

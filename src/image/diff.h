@@ -8,7 +8,8 @@
  *     readers   one thread a lane: read an item, note which clusters differ
  *     caller    is told the verdicts in the order of the disk
  *
- * Memory: two pieces for each lane and a ring of items, whatever the size.
+ * Memory: two pieces for each lane, mapped or copied, and a ring of items,
+ * whatever the size.
  */
 #ifndef IMAGE_DIFF_H
 #define IMAGE_DIFF_H

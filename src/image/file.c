@@ -5,6 +5,11 @@
  * All lanes read by one descriptor, through the page cache: so its readahead
  * sees one sequential reader, and a live disk is seen as its writer left it.
  * SEEK_DATA tells holes; where it does not (block devices) all is data.
+ *
+ * Long stretches are seen through a mapping, which is faster than a copy.  A
+ * page that is not there any more, or cannot be read, is a fault; it is caught
+ * where fault_start() was called (bitmap/fault.h), and elsewhere nothing is
+ * mapped.  Then the stretch is read, for an error with its place and reason.
  */
 #include "image/image.h"
 
@@ -13,13 +18,24 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "bitmap/fault.h"
 #include "image/blocks.h"
 
 #define PIECE_BYTES (UINT32_C(256) << 10)   /* so the second copy still finds the first in the cache of the processor */
+
+#define VIEW_MIN    PIECE_BYTES             /* below that a copy is faster */
+
+/* IMAGE_VIEW_MAX of address space, in which a lane maps what it looks at. */
+struct window {
+    uint8_t *base;
+    struct fault_slot *fault;
+    _Atomic bool broken;
+};
 
 struct file {
     struct image image;         /* first */
@@ -28,6 +44,8 @@ struct file {
     uint64_t device, inode;
     struct blocks *blocks;      /* or NULL: shared blocks are not looked for */
     struct blocks_volume volume;
+    size_t page_bytes;
+    struct window windows[IMAGE_LANES_MAX];
 };
 
 static struct file *file_of(struct image *image)
@@ -37,8 +55,23 @@ static struct file *file_of(struct image *image)
 
 /* ---------------------------------------------------------------- extents */
 
+static int refuse_cut(const struct file *f, uint64_t offset, struct df_error *err)
+{
+    return error_set(err, -EIO, "cannot read '%.1024s' at offset %" PRIu64 ": it ends there and had %" PRIu64 " bytes before, somebody cuts it",
+                     f->image.name, offset, f->image.size);
+}
+
+/* There is no data from `offset` on: because that is behind the end? */
+static int check_end(const struct file *f, struct df_error *err)
+{
+    struct stat st;
+    if (fstat(f->fd, &st) < 0 || (uint64_t)st.st_size >= f->image.size)
+        return 0;
+    return refuse_cut(f, (uint64_t)st.st_size, err);
+}
+
 /* Data or hole from `offset` on.  A file that changes meanwhile is seen as one of its states. */
-static int find_data(struct file *f, uint64_t offset, struct extent *extent)
+static int find_data(struct file *f, uint64_t offset, struct extent *extent, struct df_error *err)
 {
     uint64_t left = f->image.size - offset;
     *extent = (struct extent){ .length = left };
@@ -50,7 +83,10 @@ static int find_data(struct file *f, uint64_t offset, struct extent *extent)
         return 0;
     }
     if (data < 0 && errno != ENXIO)
-        return -errno;
+        return error_errno(err, -errno, "cannot find the holes of '%.1024s' at offset %" PRIu64, f->image.name, offset);
+    int r = data < 0 ? check_end(f, err) : 0;
+    if (r < 0)
+        return r;
     extent->zero = data < 0 || (uint64_t)data > offset;
     off_t end = extent->zero ? data : lseek(f->fd, (off_t)offset, SEEK_HOLE);
     if (end > 0 && (uint64_t)end > offset && (uint64_t)end - offset < left)
@@ -73,9 +109,9 @@ static void find_place(struct file *f, uint64_t offset, struct extent *extent)
 static int file_extent(struct image *image, uint64_t offset, struct extent *extent, struct df_error *err)
 {
     struct file *f = file_of(image);
-    int r = find_data(f, offset, extent);
+    int r = find_data(f, offset, extent, err);
     if (r < 0)
-        return error_errno(err, r, "cannot find the holes of '%.1024s' at offset %" PRIu64, image->name, offset);
+        return r;
     find_place(f, offset, extent);
     return 0;
 }
@@ -93,22 +129,65 @@ static int file_read(struct image *image, unsigned lane, uint64_t offset, void *
         if (n < 0)
             return error_errno(err, -errno, "cannot read '%.1024s' at offset %" PRIu64, image->name, offset + done);
         if (n == 0)
-            return error_set(err, -EIO, "cannot read '%.1024s' at offset %" PRIu64 ": it ends there and had %" PRIu64 " bytes before, somebody cuts it",
-                             image->name, offset + done, image->size);
+            return refuse_cut(f, offset + done, err);
         done += (size_t)n;
     }
     return 0;
 }
 
+/* ------------------------------------------------------------------ views */
+
+static bool window_open(struct window *w)
+{
+    if (w->base)
+        return true;
+    void *base = mmap(NULL, IMAGE_VIEW_MAX, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        return false;
+    if (fault_add(base, IMAGE_VIEW_MAX, &w->broken, &w->fault) < 0) {
+        munmap(base, IMAGE_VIEW_MAX);
+        return false;
+    }
+    w->base = base;
+    return true;
+}
+
+static void window_close(struct window *w)
+{
+    fault_drop(&w->fault);
+    if (w->base)
+        munmap(w->base, IMAGE_VIEW_MAX);
+}
+
+static bool file_view(struct image *image, unsigned lane, uint64_t offset, size_t nbytes, const uint8_t **bytes)
+{
+    struct file *f = file_of(image);
+    struct window *w = &f->windows[lane];
+    if (!fault_is_on() || nbytes < VIEW_MIN || offset % f->page_bytes || !window_open(w))
+        return false;
+    atomic_store_explicit(&w->broken, false, memory_order_relaxed);     /* only this thread looks at the window */
+    *bytes = w->base;
+    return mmap(w->base, nbytes, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE, f->fd, (off_t)offset) != MAP_FAILED;
+}
+
+static bool file_view_holds(const struct image *image, unsigned lane)
+{
+    return !fault_is_broken(&((const struct file *)image)->windows[lane].broken);
+}
+
 static void file_close(struct image *image)
 {
     struct file *f = file_of(image);
+    for (unsigned i = 0; i < IMAGE_LANES_MAX; i++)
+        window_close(&f->windows[i]);
     blocks_close(&f->blocks);
     if (f->fd >= 0)
         close(f->fd);
 }
 
-static const struct image_ops file_ops = { .extent = file_extent, .read = file_read, .close = file_close };
+static const struct image_ops file_ops = {
+    .extent = file_extent, .read = file_read, .view = file_view, .view_holds = file_view_holds, .close = file_close,
+};
 
 /* ------------------------------------------------------------------- open */
 
@@ -134,6 +213,7 @@ int image_file_open(const char *path, const struct image_how *how, struct image 
     CLEANUP(image_close) struct image *image = &f->image;
     image->ops = &file_ops;
     image->piece_bytes = PIECE_BYTES;
+    f->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
     f->fd = open(path, O_RDONLY | O_CLOEXEC);
     if (f->fd < 0)
         return error_errno(err, -errno, "cannot read '%.1024s'", path);

@@ -51,11 +51,14 @@ struct image_ops {
     /* See the functions of these names. */
     int (*extent)(struct image *image, uint64_t offset, struct extent *extent, struct df_error *err);
     int (*read)(struct image *image, unsigned lane, uint64_t offset, void *buffer, size_t nbytes, struct df_error *err);
+    bool (*view)(struct image *image, unsigned lane, uint64_t offset, size_t nbytes, const uint8_t **bytes);    /* NULL: never */
+    bool (*view_holds)(const struct image *image, unsigned lane);
     void (*close)(struct image *image);     /* frees all but the name and the struct itself; also after an open that failed */
 };
 
 #define IMAGE_TIMEOUT_MS    10000
 #define IMAGE_PIECE_MAX     (UINT32_C(1) << 20)
+#define IMAGE_VIEW_MAX      (UINT32_C(4) << 20)     /* less is slower: each view costs a system call and a look of all processors */
 
 struct image_how {
     const char *format;     /* raw, or as qemu-img names it; NULL: by what the file begins with.  Not for NBD */
@@ -81,6 +84,14 @@ int image_extent(struct image *image, uint64_t offset, struct extent *extent, st
  * further calls fail, and do so at once.
  */
 int image_read(struct image *image, unsigned lane, uint64_t offset, void *buffer, size_t nbytes, struct df_error *err);
+
+/*
+ * The same bytes where they lie, without a copy, up to IMAGE_VIEW_MAX: valid until
+ * the lane's next view of this image.  False: they have to be read.
+ */
+bool image_view(struct image *image, unsigned lane, uint64_t offset, size_t nbytes, const uint8_t **bytes);
+/* To be asked after looking: was that the image?  False: it could not be read, or was cut; image_read() says it. */
+bool image_view_holds(const struct image *image, unsigned lane);
 
 /* ---- the kinds; `image` is allocated by them, and named by image_open() */
 
