@@ -39,7 +39,7 @@ libbitmap_la_SOURCES = \
 	src/bitmap/merge.c src/bitmap/scale.c src/bitmap/digest.c src/bitmap/write.c \
 	src/bitmap/disk.h src/bitmap/disk.c src/bitmap/table.c src/bitmap/mapref.c \
 	src/bitmap/section.c src/bitmap/writer.c src/bitmap/sync.c src/bitmap/crash.c \
-	src/bitmap/permit.c src/bitmap/bitmap.c src/bitmap/handover.c \
+	src/bitmap/permit.c src/bitmap/bitmap.c src/bitmap/handover.c src/bitmap/compare.c \
 	src/bitmap/sane.c src/bitmap/share.c src/bitmap/attachment.c \
 	src/bitmap/fault.c src/bitmap/fault.h
 

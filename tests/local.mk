@@ -17,7 +17,7 @@ UNIT_LIBS = libbitmap.la libbase.la $(CHECK_LIBS)
 
 UNIT_TESTS = tests/unit-base tests/unit-map tests/unit-scale tests/unit-mapfile tests/unit-bitmap \
 	tests/unit-storage tests/unit-handover tests/unit-model tests/unit-writer \
-	tests/unit-crash tests/unit-damage tests/unit-crash-model \
+	tests/unit-crash tests/unit-damage tests/unit-crash-model tests/unit-compare \
 	tests/unit-hostile tests/unit-hostile-files tests/unit-hostile-scribble \
 	tests/unit-hostile-group tests/unit-qcow2 tests/unit-qcow2-limits tests/unit-qcow2-hostile \
 	tests/unit-nbd tests/unit-nbd-hostile tests/unit-nbdimage tests/unit-diff tests/stress-recording
@@ -79,6 +79,11 @@ tests_unit_crash_model_SOURCES = tests/unit-crash-model.c tests/unit-boot.h test
 tests_unit_crash_model_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_crash_model_LDADD = $(UNIT_LIBS)
 tests_unit_crash_model_LDFLAGS = $(WITH_CRASHES)
+
+tests_unit_compare_SOURCES = tests/unit-compare.c tests/unit-crash.h tests/unit-boot.h tests/unit.h
+tests_unit_compare_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_compare_LDADD = $(UNIT_LIBS)
+tests_unit_compare_LDFLAGS = $(WITH_CRASHES) -Wl,--wrap=txn_commit -Wl,--wrap=madvise
 
 # Processes that write to the shared files past the library.
 tests_unit_hostile_SOURCES = tests/unit-hostile.c tests/unit-hostile.h tests/unit.h

@@ -11,10 +11,13 @@ static void name_without_end(struct table *t) { memset(t->records[0].name, 'x', 
 static void name_empty(struct table *t) { memset(t->records[0].name, 0, sizeof t->records[0].name); }
 static void name_control(struct table *t) { t->records[0].name[0] = '\n'; }
 static void name_twice(struct table *t) { memcpy(t->records[1].name, t->records[0].name, sizeof t->records[0].name); }
-static void state_unknown(struct table *t) { t->records[1].state = RECORD_RECLAIMING + 1; }
+static void state_unknown(struct table *t) { t->records[1].state = RECORD_COMPARED + 1; }
 static void state_needs_child(struct table *t) { t->records[0].state = RECORD_FROZEN; memcpy(t->records[0].session, one, sizeof one); }
 static void state_has_child(struct table *t) { t->records[1].state = RECORD_TAKEN; }
-static void flags_unknown(struct table *t) { t->records[0].flags |= 1u << 3; }
+static void compared_has_child(struct table *t) { t->records[1].state = RECORD_COMPARED; }
+static void compared_nameless(struct table *t) { t->records[0].state = RECORD_COMPARED; }
+static void was_inconsistent_idle(struct table *t) { t->records[0].flags |= RECORD_WAS_INCONSISTENT; }
+static void flags_unknown(struct table *t) { t->records[0].flags |= 1u << 4; }
 static void shift_small(struct table *t) { t->records[0].granularity_shift = 8; }
 static void shift_large(struct table *t) { t->records[0].granularity_shift = 32; }
 static void shift_wraps(struct table *t) { t->records[0].granularity_shift = 64 + 9; }
@@ -38,7 +41,7 @@ static void fewer(struct table *t) { t->nrecords--; }
 static void more(struct table *t) { t->nrecords++; }
 
 static void (*const edits[])(struct table *) = {
-    name_without_end, name_empty, name_control, name_twice, state_unknown, state_needs_child, state_has_child, flags_unknown,
+    name_without_end, name_empty, name_control, name_twice, state_unknown, state_needs_child, state_has_child, compared_has_child, compared_nameless, was_inconsistent_idle, flags_unknown,
     shift_small, shift_large, shift_wraps, map_none, map_not_given, map_negative, map_twice, map_is_child, child_is_map,
     child_not_given, session_missing, session_idle, next_map_none, next_map_used, next_map_wraps, number_other, number_huge,
     fence_other, fence_unknown, fewer, more,

@@ -2,7 +2,7 @@
 /*
  * Several bitmaps of one disk against a model of one byte a bit: random writes
  * by df_disk_mark and by writers whose sections stay open over other calls,
- * random verbs, sessions, fences.  What each call returns and what each
+ * random verbs, sessions, comparisons, fences.  What each call returns and what each
  * bitmap holds must be what the model says.
  */
 #include "unit.h"
@@ -193,6 +193,29 @@ static void step_on(struct model *m, const uint8_t *session)
     }
 }
 
+/* What a comparison does with its bitmap. */
+static void step_compared(struct model *m, const uint8_t *comparison)
+{
+    struct stretch stretch;
+    bool inconsistent;
+    switch (unit_below(4)) {
+    case 0:
+        OK(disk_compare_complete(disk, name_of(m), comparison, &inconsistent, &unit_err));
+        ck_assert(!inconsistent);
+        m->state = RECORD_IDLE;
+        break;
+    case 1:
+        OK(disk_compare_cancel(disk, name_of(m), comparison, &unit_err));
+        m->state = RECORD_IDLE;
+        break;
+    default:
+        some_range(&stretch.offset, &stretch.length);
+        OK(disk_compare_set(disk, name_of(m), comparison, &stretch, 1, &unit_err));
+        for (uint64_t i = stretch.offset >> m->shift; i <= (stretch.offset + stretch.length - 1) >> m->shift; i++)
+            m->map[i] = 1;
+    }
+}
+
 static void step_session(struct model *m)
 {
     unsigned s = (unsigned)unit_below(2), shift = 9 + (unsigned)unit_below(9);
@@ -208,7 +231,7 @@ static void step_session(struct model *m)
     }
     if (m->state != RECORD_IDLE) {
         if (m->session == s)
-            step_on(m, sessions[s]);
+            (m->state == RECORD_COMPARED ? step_compared : step_on)(m, sessions[s]);
         else
             FAILS(-EBUSY, df_bitmap_reclaim(disk, name, sessions[s], &unit_err));
         return;
@@ -216,7 +239,13 @@ static void step_session(struct model *m)
     int expected = expect(m, true);
     bool locked = unit_below(2);
     m->session = s;
-    if (unit_below(2)) {
+    if (unit_below(3) == 0) {
+        if (!expected && !m->enabled)
+            expected = -EINVAL;
+        ck_assert_int_eq(disk_compare_begin(disk, name, sessions[s], NULL), expected);
+        if (!expected)
+            m->state = RECORD_COMPARED;
+    } else if (unit_below(2)) {
         ck_assert_int_eq(df_bitmap_take(disk, name, sessions[s], NULL), expected);
         if (!expected)
             m->state = RECORD_TAKEN;
@@ -287,7 +316,10 @@ static void check_bitmap(const struct model *m)
         return;
     }
     struct map_ref *ref = NULL;
-    OK(disk_get_map(disk, name_of(m), sessions[m->session], &ref, &unit_err));
+    if (m->state == RECORD_COMPARED)
+        OK(disk_peek_map(disk, name_of(m), &ref));
+    else
+        OK(disk_get_map(disk, name_of(m), sessions[m->session], &ref, &unit_err));
     for (uint64_t i = 0; i < m->nbits; i++)
         ck_assert_int_eq(map_test(ref->map, i), m->map[i]);
     disk_put_map(disk, &ref);

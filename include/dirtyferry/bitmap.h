@@ -63,8 +63,8 @@ struct df_writer;
 int df_disk_create(const char *state_dir, const char *name, uint64_t size, struct df_error *err);
 
 /*
- * Remove a disk and all its bitmaps.  -EBUSY while a session moves one of them
- * or a program has a writer.  A damaged disk can be removed, too.
+ * Remove a disk and all its bitmaps.  -EBUSY while a session moves one of them,
+ * a comparison fills one, or a program has a writer.  A damaged disk can be removed, too.
  */
 int df_disk_remove(const char *state_dir, const char *name, struct df_error *err);
 
@@ -140,10 +140,11 @@ struct df_bitmap_info {
     bool recording;                     /* a write is recorded now */
     bool enabled;                       /* records when nothing else hinders it */
     bool persistent;
-    bool busy;                          /* a session owns it: it cannot be used */
-    bool inconsistent;                  /* may lack bits: it can only be removed */
+    bool busy;                          /* a session or a comparison owns it: it cannot be used */
+    bool inconsistent;                  /* may lack bits: it can only be removed, or compared with a backup (dirtyferry(1), bitmap diff) */
     bool frozen;                        /* a child stands in for it */
     bool readonly;                      /* its disk is fenced */
+    bool compared;                      /* busy: it is the comparison that owns it, not a session */
     uint8_t session[DF_SESSION_BYTES];  /* who owns it, when busy */
 };
 
@@ -157,8 +158,8 @@ int df_bitmap_add(struct df_disk *disk, const char *name, uint64_t granularity,
 
 /*
  * remove, clear, enable, disable: as QEMU's block-dirty-bitmap-*.  -EBUSY
- * while a session owns the bitmap, -EINVAL if it is inconsistent (only remove
- * is allowed then), -EROFS on a fenced disk (remove excepted).
+ * while a session or a comparison owns the bitmap, -EINVAL if it is
+ * inconsistent (only remove is allowed then), -EROFS on a fenced disk (remove excepted).
  *
  * clear is O(1): a new empty map takes the place of the old one.  A write whose
  * section is open across it is dirty afterwards.

@@ -242,7 +242,8 @@ static void fill_info(const struct txn *txn, const struct record *record, struct
     info->frozen = record->state == RECORD_LOCKED || record->state == RECORD_FROZEN;
     info->readonly = txn->fence != 0;
     info->recording = info->enabled && !info->readonly && record->state != RECORD_LOCKED;
-    info->inconsistent = record->flags & RECORD_INCONSISTENT || record_is_damaged(txn->disk, record);
+    info->inconsistent = record->flags & (RECORD_INCONSISTENT | RECORD_WAS_INCONSISTENT) || record_is_damaged(txn->disk, record);
+    info->compared = record->state == RECORD_COMPARED;
     memcpy(info->session, record->session, sizeof info->session);
 }
 

@@ -11,7 +11,8 @@
  *     checksum, and keeps the rules of sane.c, is put in force.  It may be one that was never published, by a
  *     process that was killed just then: as good as published a moment later.
  *  2. Closed cleanly (sync.c): persistent bitmaps and bitmaps of sessions are
- *     on storage to the last bit.  Plain ones are not: inconsistent.
+ *     on storage to the last bit.  Plain ones are not: inconsistent; nor are
+ *     those that a comparison fills, which begins again.
  *     Not closed: any bitmap may lack any bit, all are inconsistent.
  *  3. Not closed and a bitmap was being moved away: the fence of a pivot that
  *     the crash undid may be missing, while the target runs.  Two writable
@@ -118,8 +119,7 @@ static int judge(struct txn *txn, bool closed, struct df_error *err)
                 return error_set(err, r[j], "disk '%s' cannot be opened: %s", txn->disk->name, why[j].message);
         if ((r[0] || r[1]) && !disk_owns_files(txn->disk))
             return error_set(err, -EACCES, "disk '%s' was damaged when the host crashed, and only the owner of its files can repair it: start the daemon first", txn->disk->name);
-        bool kept = record->flags & RECORD_PERSISTENT || record->state != RECORD_IDLE;
-        if (!closed || !kept || r[0] || r[1])
+        if (!closed || !record_is_kept(record) || r[0] || r[1])
             record->flags |= RECORD_INCONSISTENT;
         if (!closed && record->state == RECORD_TAKEN)
             txn->fence = DISK_EPOCH_FENCED;

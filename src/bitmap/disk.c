@@ -93,10 +93,10 @@ static int write_disk(int dirfd, uint64_t size, bool group, const uint8_t boot[B
     return files_sync(fd);
 }
 
-static int write_attachment(int dirfd, const char *attachment)
+static int write_attachment(int dirfd, const char *file, const char *text)
 {
-    CLEANUP(cleanup_fd) int fd = openat(dirfd, DISK_ATTACHMENT, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    int r = fd < 0 ? -errno : files_pwrite(fd, attachment, strlen(attachment), 0);
+    CLEANUP(cleanup_fd) int fd = openat(dirfd, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int r = fd < 0 ? -errno : files_pwrite(fd, text, strlen(text), 0);
     return r < 0 ? r : files_sync(fd);
 }
 
@@ -118,10 +118,10 @@ static void remove_tree(int disks, const char *name)
 
 int df_disk_create(const char *state_dir, const char *name, uint64_t size, struct df_error *err)
 {
-    return disk_create_attached(state_dir, name, size, NULL, err);
+    return disk_create_attached(state_dir, name, size, NULL, NULL, err);
 }
 
-int disk_create_attached(const char *state_dir, const char *name, uint64_t size, const char *attachment, struct df_error *err)
+int disk_create_attached(const char *state_dir, const char *name, uint64_t size, const char *file, const char *text, struct df_error *err)
 {
     uint8_t boot[BOOT_ID_BYTES];
     int r = check_name(name, err);
@@ -141,8 +141,8 @@ int disk_create_attached(const char *state_dir, const char *name, uint64_t size,
         return error_errno(err, -errno, "cannot create disk '%s' in '%s'", name, state_dir);
     CLEANUP(cleanup_fd) int dirfd = open_dir_at(disks, fresh);
     r = dirfd < 0 ? dirfd : write_disk(dirfd, size, disks_st.st_mode & S_ISGID, boot);
-    if (!r && attachment)
-        r = write_attachment(dirfd, attachment);
+    if (!r && file)
+        r = write_attachment(dirfd, file, text);
     if (!r)
         r = files_sync_directory(dirfd);
     if (!r && renameat2(disks, fresh, disks, name, RENAME_NOREPLACE) < 0)
@@ -303,8 +303,8 @@ static int check_remove(struct df_disk *disk, int opened, struct df_error *err)
     r = 0;
     for (uint32_t i = 0; !r && txn.table && i < txn.table->nrecords; i++)
         if (txn.table->records[i].state != RECORD_IDLE)
-            r = error_set(err, -EBUSY, "disk '%s' cannot be removed: a session is moving its bitmap '%s'; cancel it or wait for it",
-                          disk->name, txn.table->records[i].name);
+            r = error_set(err, -EBUSY, "disk '%s' cannot be removed: a %s its bitmap '%s'; cancel it or wait for it",
+                          disk->name, txn.table->records[i].state == RECORD_COMPARED ? "comparison fills" : "session is moving", txn.table->records[i].name);
     if (!r && disk->fd >= 0 && section_in_use(disk))
         r = error_set(err, -EBUSY, "disk '%s' cannot be removed: a program has it open for writing; stop that first", disk->name);
     return r;

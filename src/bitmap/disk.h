@@ -46,17 +46,19 @@ enum record_state {
     RECORD_LOCKED,          /* frozen parent, child does not record yet */
     RECORD_FROZEN,          /* frozen parent, child records */
     RECORD_RECLAIMING,      /* records into map again, child's bits are on their way */
+    RECORD_COMPARED,        /* records into map, as IDLE does, and a comparison sets bits there */
 };
 
 enum record_flags {
     RECORD_ENABLED      = 1u << 0,
     RECORD_PERSISTENT   = 1u << 1,
     RECORD_INCONSISTENT = 1u << 2,
+    RECORD_WAS_INCONSISTENT = 1u << 3,  /* until the comparison is complete; only when COMPARED */
 };
 
 struct record {
     uint64_t map, child;            /* ids of map files, 0 = none */
-    uint8_t session[DF_SESSION_BYTES];
+    uint8_t session[DF_SESSION_BYTES];  /* or comparison */
     uint8_t state, flags, granularity_shift;
     char name[DF_BITMAP_NAME_MAX + 1];
 };
@@ -137,19 +139,26 @@ struct df_disk {
 #define DISK_GROUP_FILE_MODE      0660
 
 /*
- * A disk whose bitmaps are kept elsewhere has a file that says where, as text:
- * its owner's alone, also where the rest is open to a group of writers.  This
- * store does not look into it.  At most DISK_ATTACHMENT_BYTES.
+ * What may be said of a disk when it is made, as text in a file of its own: its
+ * owner's alone, also where the rest is open to a group of writers.  This store
+ * does not look into it.  At most DISK_ATTACHMENT_BYTES.
  */
-#define DISK_ATTACHMENT       "qemu"
+#define DISK_QEMU             "qemu"    /* its bitmaps are kept elsewhere, and where */
+#define DISK_DATA             "data"    /* where its contents can be read */
 #define DISK_ATTACHMENT_BYTES 4096
 
 uint64_t disk_nbits(const struct df_disk *disk, unsigned granularity_shift);
 
-/* df_disk_create(), with such a file. */
-int disk_create_attached(const char *state_dir, const char *name, uint64_t size, const char *attachment, struct df_error *err);
+/* Is it whole after a clean close of the disk?  A comparison begins again after a restart of the host: it keeps nothing. */
+static inline bool record_is_kept(const struct record *record)
+{
+    return record->flags & RECORD_PERSISTENT || (record->state != RECORD_IDLE && record->state != RECORD_COMPARED);
+}
+
+/* df_disk_create(), with that file. */
+int disk_create_attached(const char *state_dir, const char *name, uint64_t size, const char *file, const char *text, struct df_error *err);
 /* 1: there is one; 0: there is none, or no disk that can be opened; or an error, -EPROTO if it is not what it should be. */
-int disk_attachment(const char *state_dir, const char *name, char attachment[DISK_ATTACHMENT_BYTES + 1], struct df_error *err);
+int disk_attachment(const char *state_dir, const char *name, const char *file, char text[DISK_ATTACHMENT_BYTES + 1], struct df_error *err);
 
 /* A descriptor of STATE/disks, made if `create`, and what is known of it and of STATE. */
 int disks_open(const char *state_dir, bool create, struct stat *state_st, struct stat *disks_st, struct df_error *err);
@@ -222,10 +231,12 @@ void record_remove(struct txn *txn, struct record *record);
 
 /* ---- permit.c: which operation a bitmap's state refuses, and in which words */
 
-enum permit { PERMIT_REMOVE, PERMIT_CLEAR, PERMIT_ENABLE, PERMIT_DISABLE, PERMIT_MERGE_INTO, PERMIT_READ, PERMIT_MOVE };
+enum permit { PERMIT_REMOVE, PERMIT_CLEAR, PERMIT_ENABLE, PERMIT_DISABLE, PERMIT_MERGE_INTO, PERMIT_READ, PERMIT_MOVE, PERMIT_COMPARE };
 
 int permit_check(const struct txn *txn, const struct record *record, enum permit what, struct df_error *err);
 bool record_is_damaged(struct df_disk *disk, const struct record *record);
+/* -EBUSY, for a bitmap that is not IDLE: who has it, and what to do. */
+int record_refuse_busy(const struct txn *txn, const struct record *record, const char *verb, struct df_error *err);
 
 /* ---- writer.c: used by the reaper of dead sections.  Callers hold mutex and file lock. */
 
@@ -252,6 +263,25 @@ int disk_get_map(struct df_disk *disk, const char *bitmap, const uint8_t session
 void disk_put_map(struct df_disk *disk, struct map_ref **ref);
 /* A bitmap's map whatever its state, to show its count. */
 int disk_peek_map(struct df_disk *disk, const char *bitmap, struct map_ref **ref);
+
+/* ---- compare.c: a bitmap that the comparison of that UUID fills */
+
+struct stretch {
+    uint64_t offset, length;    /* bytes of disk, within it; length is not 0 */
+};
+
+/*
+ * From the start, also once more.  It must record, and be in nobody's hands.
+ * -EINVAL, -EROFS, -EBUSY, -EPROTO: it cannot be compared.
+ */
+int disk_compare_begin(struct df_disk *disk, const char *bitmap, const uint8_t comparison[DF_SESSION_BYTES], struct df_error *err);
+/* -ENOENT, here and below: there is no such bitmap, or it is not this comparison's.  -ENOSPC leaves the bitmap as good as before. */
+int disk_compare_set(struct df_disk *disk, const char *bitmap, const uint8_t comparison[DF_SESSION_BYTES], const struct stretch *stretches, size_t n,
+                     struct df_error *err);
+/* All of the disk was compared.  *inconsistent: since the begin a write could not be recorded. */
+int disk_compare_complete(struct df_disk *disk, const char *bitmap, const uint8_t comparison[DF_SESSION_BYTES], bool *inconsistent, struct df_error *err);
+/* It will not be.  0 also if the bitmap is not there, or not this comparison's. */
+int disk_compare_cancel(struct df_disk *disk, const char *bitmap, const uint8_t comparison[DF_SESSION_BYTES], struct df_error *err);
 
 /* ---- share.c */
 

@@ -9,6 +9,8 @@
  *              LOCKED, FROZEN --abdicate--> IDLE
  *     both     TAKEN, LOCKED, FROZEN --discard--> (none)
  *
+ * COMPARED is in no hand-over: compare.c.
+ *
  * reclaim publishes RECLAIMING first (writers go to the parent again), then
  * ORs the child into the parent, then publishes IDLE.  Killed in between, it is
  * simply called again: the child is still there and OR may be repeated.
@@ -43,6 +45,8 @@ static int refuse_state(const struct step *step, const char *verb, struct df_err
 static int check_session(const struct step *step, const uint8_t *session, struct df_error *err)
 {
     const struct record *record = step->record;
+    if (record->state == RECORD_COMPARED)       /* whatever its name: no session's */
+        return record_refuse_busy(&step->txn, record, "moved", err);
     if (record->state != RECORD_IDLE && memcmp(record->session, session, DF_SESSION_BYTES))
         return error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is busy: another session is moving it; wait for it or cancel it",
                          record->name, step->txn.disk->name);
@@ -125,7 +129,7 @@ int df_bitmap_discard(struct df_disk *disk, const char *name, const uint8_t sess
     if (r < 0)
         return r;
     step.record = txn_find(&step.txn, name);
-    if (!step.record || step.record->state == RECORD_IDLE || memcmp(step.record->session, session, DF_SESSION_BYTES))
+    if (!step.record || step.record->state == RECORD_IDLE || step.record->state == RECORD_COMPARED || memcmp(step.record->session, session, DF_SESSION_BYTES))
         return 0;
     record_remove(&step.txn, step.record);
     return txn_commit(&step.txn, err);

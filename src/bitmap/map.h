@@ -90,7 +90,9 @@ static inline bool map_is_damaged(const struct map *map)
 int map_set(struct map *map, uint64_t first_bit, uint64_t nbits);
 /* Make sure that writing blocks [first, first + n) cannot fail, and set their summary bits. */
 int map_reserve(struct map *map, uint64_t first_block, uint64_t n);
-/* The same for the only writer of a map that nobody else writes; others may read meanwhile. */
+/* Make sure that map_set() of these bits cannot fail.  -ENOSPC leaves the map as good as before: nothing was lost yet. */
+int map_make_room(struct map *map, uint64_t first_bit, uint64_t nbits);
+/* map_set() for the only writer of a map that nobody else writes; others may read meanwhile. */
 int map_set_alone(struct map *map, uint64_t first_bit, uint64_t nbits);
 /* Set those that are set in `bytes`, of the leaf from `offset` on (a multiple of 8).  What lies beyond nbits is left out. */
 int map_set_bytes_alone(struct map *map, uint64_t offset, const uint8_t *bytes, uint64_t nbytes);

@@ -45,7 +45,7 @@ static int populate(struct map *map, uint64_t first_block, uint64_t n)
     return 0;
 }
 
-int map_reserve(struct map *map, uint64_t first_block, uint64_t n)
+static int reserve(struct map *map, uint64_t first_block, uint64_t n)
 {
     uint64_t end = first_block + n;
     for (uint64_t b = first_block; b < end; b++) {
@@ -56,11 +56,23 @@ int map_reserve(struct map *map, uint64_t first_block, uint64_t n)
             upto++;
         int r = populate(map, b, upto - b);
         if (r < 0)
-            return damage(map, r);
+            return r;
         for (; b < upto; b++)
             atomic_fetch_or_explicit(&map->summary[b / 64], htole64(UINT64_C(1) << (b % 64)), memory_order_seq_cst);
     }
     return 0;
+}
+
+int map_reserve(struct map *map, uint64_t first_block, uint64_t n)
+{
+    int r = reserve(map, first_block, n);
+    return r < 0 ? damage(map, r) : 0;
+}
+
+int map_make_room(struct map *map, uint64_t first, uint64_t nbits)
+{
+    uint64_t first_block = first / MAP_BLOCK_BITS;
+    return reserve(map, first_block, map_round_up(first + nbits, MAP_BLOCK_BITS) - first_block);
 }
 
 static uint64_t mask_of(uint64_t first, uint64_t end, uint64_t word)

@@ -70,13 +70,15 @@ static const char *check_record(const struct df_disk *disk, const struct table *
     size_t n = strnlen(record->name, sizeof record->name);
     if (n < 1 || n > DF_BITMAP_NAME_MAX || !bitmap_name_is_plain(record->name))
         return "a bitmap has no proper name";
-    if (record->state > RECORD_RECLAIMING || record->flags & ~(RECORD_ENABLED | RECORD_PERSISTENT | RECORD_INCONSISTENT))
+    if (record->state > RECORD_COMPARED ||
+        record->flags & ~(RECORD_ENABLED | RECORD_PERSISTENT | RECORD_INCONSISTENT | RECORD_WAS_INCONSISTENT) ||
+        (record->flags & RECORD_WAS_INCONSISTENT && record->state != RECORD_COMPARED))
         return "a bitmap is in no known state";
     if (record->granularity_shift < __builtin_ctz(DF_GRANULARITY_MIN) || record->granularity_shift > __builtin_ctz(DF_GRANULARITY_MAX) ||
         disk_nbits(disk, record->granularity_shift) > DF_BITMAP_BITS_MAX)
         return "a bitmap's granularity is out of range";
     if (!record->map || record->map >= table->next_map || record->child >= table->next_map ||
-        !record->child != (record->state == RECORD_IDLE || record->state == RECORD_TAKEN))
+        !record->child != (record->state == RECORD_IDLE || record->state == RECORD_TAKEN || record->state == RECORD_COMPARED))
         return "a bitmap has no proper maps";
     if ((record->state == RECORD_IDLE) != is_zero(record->session, sizeof record->session))
         return "a bitmap is in a session without a name, or in none with one";

@@ -6,7 +6,7 @@
  * has it, too, and its files belong to the group, which may write to them.  The
  * directories are the owner's: a writer can record and close a disk, but cannot
  * add or remove a file, nor put another one in the place of a file.  Where a
- * disk's bitmaps are kept (DISK_ATTACHMENT) is not for the group.
+ * disk's bitmaps or data are (DISK_QEMU, DISK_DATA) is not for the group.
  */
 #include "bitmap/disk.h"
 
@@ -43,7 +43,8 @@ static int share_file(void *opaque, const char *name)
     int r = files_open_shared(share->dirfd, name, share->state.st_uid, &fd, &st, &why);
     if (r < 0)
         return r == -EPROTO || r == -ENOENT ? 0 : r;
-    return set_mode(share, fd, strcmp(name, DISK_ATTACHMENT) ? DISK_GROUP_FILE_MODE : 0600, 0600);
+    bool is_attachment = !strcmp(name, DISK_QEMU) || !strcmp(name, DISK_DATA);
+    return set_mode(share, fd, is_attachment ? 0600 : DISK_GROUP_FILE_MODE, 0600);
 }
 
 static int share_disk(void *opaque, const char *name)

@@ -150,7 +150,7 @@ static int close_contents(struct df_disk *disk, const struct txn *txn, struct df
         return error_errno(err, r, "cannot record the write of a dead writer of disk '%s'", disk->name);
     for (uint32_t i = 0; !r && i < table->nrecords; i++) {
         const struct record *record = &table->records[i];
-        if (record->flags & RECORD_INCONSISTENT || !(record->flags & RECORD_PERSISTENT || record->state != RECORD_IDLE))
+        if (record->flags & RECORD_INCONSISTENT || !record_is_kept(record))
             continue;
         r = close_map(disk, record->map, record->granularity_shift, err);
         if (!r)

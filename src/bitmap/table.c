@@ -85,6 +85,7 @@ static uint64_t record_active_map(const struct record *record)
     case RECORD_IDLE:
     case RECORD_TAKEN:
     case RECORD_RECLAIMING:
+    case RECORD_COMPARED:
         return record->map;
     case RECORD_FROZEN:
         return record->child;

@@ -50,7 +50,7 @@ static bool take_text(const json_t *object, const char *key, char *text, size_t 
 int qemu_attachment(const char *state_dir, const char *disk, struct qemu_attachment *a, struct df_error *err)
 {
     char text[DISK_ATTACHMENT_BYTES + 1];
-    int r = disk_attachment(state_dir, disk, text, err);
+    int r = disk_attachment(state_dir, disk, DISK_QEMU, text, err);
     if (r <= 0)
         return r;
     CLEANUP(json_decrefp) json_t *object = json_loads(text, 0, NULL);
@@ -95,5 +95,5 @@ int qemu_attach(const char *state_dir, const char *disk, const struct qemu_attac
     CLEANUP(cleanup_free) char *text = json_dumps(object, JSON_INDENT(1));
     if (!text)
         return error_set(err, -EINVAL, "disk '%s' cannot be added: the path of a socket is not UTF-8, choose another one", disk);
-    return disk_create_attached(state_dir, disk, info.size, text, err);
+    return disk_create_attached(state_dir, disk, info.size, DISK_QEMU, text, err);
 }
