@@ -119,11 +119,12 @@ ENGINE_LIBS = libsession.la libnet.la libwire.la libbitmap.la libbase.la \
 	$(ZMQ_LIBS) $(MSGPACK_LIBS)
 
 sbin_PROGRAMS += dirtyferryd
-dirtyferryd_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(CAPNG_CFLAGS) $(JANSSON_CFLAGS)
+dirtyferryd_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(CAPNG_CFLAGS) $(JANSSON_CFLAGS) $(XXHASH_CFLAGS)
 dirtyferryd_LDADD = libqemu.la libimage.la $(ENGINE_LIBS) $(CAPNG_LIBS)
 dirtyferryd_SOURCES = \
 	src/daemon/main.c src/daemon/accept.c src/daemon/admin.c src/daemon/admin.h \
 	src/daemon/stores.h src/daemon/native.c src/daemon/qemu.c \
+	src/daemon/comparison.h src/daemon/comparisons.c src/daemon/comparisonwork.c src/daemon/comparisonfile.c \
 	src/daemon/options.c src/daemon/options.h \
 	src/daemon/orphans.c src/daemon/orphans.h src/daemon/statedir.c src/daemon/statedir.h \
 	src/daemon/privilege.c src/daemon/privilege.h src/daemon/ready.c src/daemon/ready.h

@@ -121,7 +121,7 @@ echo file >"$dir/d"
 refuse 1 "cannot open the state directory" 'Not a directory' -- try_start d
 rm "$dir/d"
 
-for part in sessions dumps disks; do
+for part in sessions dumps comparisons disks; do
     mkdir -m 700 "$dir/d" "$dir/elsewhere"
     ln -s ../elsewhere "$dir/d/$part"
     refuse 1 "/d/$part'" 'symbolic link, not a directory' 'move it away' -- try_start d

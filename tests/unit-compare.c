@@ -24,7 +24,7 @@ static bool complete(void)
 
 static int set(uint64_t offset, uint64_t length)
 {
-    const struct stretch stretch = { offset, length };
+    const struct disk_range stretch = { offset, length };
     return disk_compare_set(disk, "a", three, &stretch, 1, &unit_err);
 }
 
@@ -54,7 +54,7 @@ START_TEST(test_busy)
 {
     struct df_bitmap *bitmap = NULL;
     struct map_ref *ref = NULL;
-    static const struct stretch first = { 0, 512 };
+    static const struct disk_range first = { 0, 512 };
     bool inconsistent;
     add("a", 0);
     add("b", 0);
@@ -128,18 +128,18 @@ END_TEST
 
 /* -------------------------------------------------------------------- bits */
 
-/* Writes and verdicts are all there, whoever comes first; stretches outwards, the last granule too. */
+/* Writes and verdicts are all there, whoever comes first; ranges outwards, the last granule too. */
 START_TEST(test_bits)
 {
     struct df_writer *w = NULL;
-    const struct stretch stretches[] = { { 3 * 512, 512 }, { 10 * 512 + 511, 2 }, { MiB - 1, 1 } };
+    const struct disk_range ranges[] = { { 3 * 512, 512 }, { 10 * 512 + 511, 2 }, { MiB - 1, 1 } };
     add("a", 0);
     mark(1);
     OK(df_writer_new(disk, &w, &unit_err));
     OK(df_write_begin(w, 20 * 512, 512));
     begin();
     mark(2);
-    OK(disk_compare_set(disk, "a", three, stretches, 3, &unit_err));
+    OK(disk_compare_set(disk, "a", three, ranges, 3, &unit_err));
     mark(40);
     df_write_end(w);
     df_writer_free(&w);

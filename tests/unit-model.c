@@ -196,7 +196,7 @@ static void step_on(struct model *m, const uint8_t *session)
 /* What a comparison does with its bitmap. */
 static void step_compared(struct model *m, const uint8_t *comparison)
 {
-    struct stretch stretch;
+    struct disk_range stretch;
     bool inconsistent;
     switch (unit_below(4)) {
     case 0:

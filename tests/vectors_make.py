@@ -96,6 +96,8 @@ def message(name, kind, fields):
 STATUS = {"session": U, "role": "target", "state": "receiving", "epoch": 1, "chunks": 2, "chunks_done": 1, "frames": 1, "bytes": 14, "resent_frames": 0, "link": "up"}
 INTERRUPTED = {**STATUS, "role": "source", "state": "interrupted", "peer": "tcp://192.0.2.1:7440", "epoch": 2, "link": "lost", "dump": "/var/lib/dirtyferry/dumps/" + U + ".dump",
                "message": "no answer"}
+COMPARISON = {"diff": U, "disk": "vda", "bitmap": "b0", "against": "/backup/full.raw", "state": "comparing", "size": 1 << 30, "granularity": 65536, "position": 1 << 29, "different": 262144,
+              "unread": 0}
 BITMAPS = [{"disk": "vda", "bitmap": "b0", "chunks": 2, "chunks_done": 1}]
 
 
@@ -106,6 +108,7 @@ def control():
     yield m("hello with the largest id and a key that is not known", "request", "hello", id=2**64 - 1, later={"more": [1, None, -5, 1.5]})
     yield m("hello", "reply", "hello", daemon="dirtyferry 0.1.0", control="tcp://127.0.0.1:7440", data="tcp://127.0.0.1:7441", events="tcp://127.0.0.1:7442")
     yield m("disk-add, 1 EiB", "request", "disk-add", disk="vda", size=2**60)
+    yield m("disk-add, with its contents", "request", "disk-add", disk="vda", size=1 << 30, data="/dev/vg/vda")
     yield m("disk-add, QEMU's", "request", "disk-add", disk="vda", qemu="/run/vm/qmp", node="drive0", nbd="127.0.0.1:10809")
     yield m("disk-add", "reply", "disk-add")
     yield m("disk-list", "reply", "disk-list", disks=[{"disk": "vda", "size": 1 << 30, "readonly": False, "bitmaps": 1}])
@@ -115,6 +118,15 @@ def control():
     yield m("bitmap-show", "reply", "bitmap-show", bitmap={"name": "b0", "granularity": 65536, "count": 327680, "recording": True, "busy": False, "persistent": False,
             "inconsistent": False, "frozen": False, "readonly": False, "sha256": "7eee1341da3e8a34653097d3f5a9942bc2741d096529d07e00304bd92d6efe83"})
     yield m("bitmap-extents", "reply", "bitmap-extents", size=1 << 30, granularity=65536, extents=[0, 65536, 327680, 196608, 39321600, 65536])
+    yield m("diff", "request", "diff", disk="vda", bitmap="b0", against="/backup/full.raw", stamp="- fe00:1f:0 1073741824 1700000000.000000000 for 1073741824")
+    yield m("diff, it goes on", "reply", "diff", **COMPARISON)
+    yield m("diff, of another backup", "reply", "diff", error={"code": "busy", "message": "bitmap 'b0' of disk 'vda' is being compared with '/backup/full.raw'"})
+    yield m("diff-report", "request", "diff-report", diff=U, offset=0, length=1 << 29, extents=[0, 65536, 327680, 196608], unread=0)
+    yield m("diff-report, the last one, all equal", "request", "diff-report", diff=U, offset=1 << 30, length=0, extents=[], unread=65536)
+    yield m("diff-report, it is complete", "reply", "diff-report", **{**COMPARISON, "state": "complete", "position": 1 << 30}, inconsistent=False)
+    yield m("diff-cancel", "request", "diff-cancel", diff=U)
+    yield m("diff-cancel by names", "request", "diff-cancel", disk="vda", bitmap="b0")
+    yield m("diff-cancel", "reply", "diff-cancel", **{**COMPARISON, "state": "cancelled"})
     yield m("prepare", "request", "prepare", session=U, target="tcp://127.0.0.1:7440", bitmaps=[{"disk": "vda", "bitmap": "b0", "as_disk": "sda"}], chunk_size=1024, workers=2, max_bandwidth=10**8)
     yield m("prepare, the target's disk may be larger and its bitmap coarser", "request", "prepare", session=U, target="tcp://127.0.0.1:7440",
             bitmaps=[{"disk": "vda", "bitmap": "b0", "as_granularity": 131072}], grow=True)
@@ -168,6 +180,8 @@ def control():
     for kind in ("state", "progress", "snapshot"):
         yield m(kind, "event", kind, id=7, seq=7, **STATUS)
     yield m("link", "event", "link", id=8, seq=8, **INTERRUPTED)
+    for kind in ("state", "progress", "snapshot"):
+        yield m("diff-" + kind, "event", "diff-" + kind, id=9, seq=9, **COMPARISON)
     yield {"name": "integers and texts in their longest forms", "kind": "request", "fields": json.dumps({"v": 1, "type": "hello", "id": 1}),
            "message": "df00000003 d90176 cf0000000000000001 da000474797065 db0000000568656c6c6f a26964 d30000000000000001"}
 

@@ -134,7 +134,7 @@ static int get_map(struct df_disk *disk, const char *name, const uint8_t *compar
     return mapref_get(disk, record->map, record->granularity_shift, ref, err);
 }
 
-int disk_compare_set(struct df_disk *disk, const char *name, const uint8_t comparison[DF_SESSION_BYTES], const struct stretch *stretches, size_t n,
+int disk_compare_set(struct df_disk *disk, const char *name, const uint8_t comparison[DF_SESSION_BYTES], const struct disk_range *ranges, size_t n,
                      struct df_error *err)
 {
     struct map_ref *ref = NULL;
@@ -143,7 +143,7 @@ int disk_compare_set(struct df_disk *disk, const char *name, const uint8_t compa
     if (r < 0)
         return r;
     for (size_t i = 0; !r && i < n; i++) {
-        uint64_t first = stretches[i].offset >> shift, last = (stretches[i].offset + stretches[i].length - 1) >> shift;
+        uint64_t first = ranges[i].offset >> shift, last = (ranges[i].offset + ranges[i].length - 1) >> shift;
         r = map_make_room(ref->map, first, last - first + 1);
         if (!r)
             r = map_set(ref->map, first, last - first + 1);

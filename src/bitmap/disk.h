@@ -266,7 +266,7 @@ int disk_peek_map(struct df_disk *disk, const char *bitmap, struct map_ref **ref
 
 /* ---- compare.c: a bitmap that the comparison of that UUID fills */
 
-struct stretch {
+struct disk_range {
     uint64_t offset, length;    /* bytes of disk, within it; length is not 0 */
 };
 
@@ -276,7 +276,7 @@ struct stretch {
  */
 int disk_compare_begin(struct df_disk *disk, const char *bitmap, const uint8_t comparison[DF_SESSION_BYTES], struct df_error *err);
 /* -ENOENT, here and below: there is no such bitmap, or it is not this comparison's.  -ENOSPC leaves the bitmap as good as before. */
-int disk_compare_set(struct df_disk *disk, const char *bitmap, const uint8_t comparison[DF_SESSION_BYTES], const struct stretch *stretches, size_t n,
+int disk_compare_set(struct df_disk *disk, const char *bitmap, const uint8_t comparison[DF_SESSION_BYTES], const struct disk_range *ranges, size_t n,
                      struct df_error *err);
 /* All of the disk was compared.  *inconsistent: since the begin a write could not be recorded. */
 int disk_compare_complete(struct df_disk *disk, const char *bitmap, const uint8_t comparison[DF_SESSION_BYTES], bool *inconsistent, struct df_error *err);

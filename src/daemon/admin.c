@@ -27,9 +27,10 @@ static const char *disk_name(const struct ask *ask)
 static int disk_add(const struct ask *ask, struct out *out, struct df_error *err)
 {
     (void)out;
+    const char *data = node_text(ask->root, "data");
     if (!node_has(ask->root, "size") || node_has(ask->root, "node") || node_has(ask->root, "nbd"))
         return error_set(err, -EINVAL, "disk '%s' cannot be added: give a size, or the socket of QEMU and a node", disk_name(ask));
-    return df_disk_create(ask->state_dir, disk_name(ask), node_u64(ask->root, "size", 0), err);
+    return disk_create_attached(ask->state_dir, disk_name(ask), node_u64(ask->root, "size", 0), data ? DISK_DATA : NULL, data, err);
 }
 
 static int disk_remove(const struct ask *ask, struct out *out, struct df_error *err)
@@ -39,7 +40,7 @@ static int disk_remove(const struct ask *ask, struct out *out, struct df_error *
 }
 
 /* Behind this many bytes no further disk is put into a reply; the longest entry fits in what is left. */
-#define LISTING_BYTES (WIRE_CONTROL_BYTES - 4096)
+#define LISTING_BYTES (WIRE_CONTROL_BYTES - 16384)
 
 struct listing {
     const char *state_dir;
@@ -54,9 +55,10 @@ static int put_disk(void *opaque, const char *name)
     CLEANUP(cleanup_free) struct df_bitmap_info *infos = NULL;
     size_t n = 0;
     struct qemu_attachment qemu;
+    char data[DISK_ATTACHMENT_BYTES + 1];
     struct df_error err;
-    int attached = qemu_attachment(l->state_dir, name, &qemu, &err);
-    int r = attached < 0 ? attached : df_disk_open(l->state_dir, name, &disk, &err);
+    int attached = qemu_attachment(l->state_dir, name, &qemu, &err), has_data = attached < 0 ? attached : disk_attachment(l->state_dir, name, DISK_DATA, data, &err);
+    int r = has_data < 0 ? has_data : df_disk_open(l->state_dir, name, &disk, &err);
     if (!r)
         r = df_bitmap_list(disk, &infos, &n, &err);
     if (r == -ENOENT)
@@ -75,6 +77,8 @@ static int put_disk(void *opaque, const char *name)
         snprintf(where, sizeof where, "%s %s", qemu.socket, qemu.node);
         out_text(l->out, "qemu", where);
     }
+    if (has_data > 0 && *data)
+        out_text(l->out, "data", data);
     out_close(l->out);
     return 0;
 }
@@ -101,7 +105,7 @@ static int disk_writable(const struct ask *ask, struct out *out, struct df_error
     if (!r)
         r = df_bitmap_list(disk, &infos, &n, err);
     for (size_t i = 0; !r && i < n; i++)
-        if (infos[i].busy)
+        if (infos[i].busy && !infos[i].compared)
             r = error_set(err, -EBUSY, "disk '%s' cannot be made writable: a session is moving its bitmap '%s'; roll it back or wait for it",
                           disk_name(ask), infos[i].name);
     return r < 0 ? r : df_disk_unfence(disk, err);
@@ -121,7 +125,7 @@ void put_bitmap(struct out *out, const struct df_bitmap_info *info, uint64_t cou
     out_bool(out, "frozen", info->frozen);
     out_bool(out, "readonly", info->readonly);
     if (info->busy && memcmp(info->session, nobody, sizeof nobody))
-        out_text(out, "session", uuid_format(info->session, text));
+        out_text(out, info->compared ? "diff" : "session", uuid_format(info->session, text));
     if (hex)
         out_text(out, "sha256", hex);
 }

@@ -8,7 +8,7 @@
  *   guard     who may come in, and whose connection is cut (net/guard.h)
  *   receiver  the data socket and the parents that are filled (session/receive.h)
  *   admin     disks and bitmaps: three, for changes, for looks, and for QEMU's (daemon/admin.h)
- *   keeper    syncing and dumps (session/keep.h)
+ *   keeper    syncing, dumps, the bits of comparisons (session/keep.h)
  *   hands     one for each step in another process (session/hands.h)
  *   workers   those of the sessions (session/worker.h)
  * They share nothing but messages by inproc sockets and the shared mappings.
@@ -31,6 +31,7 @@
 #include "base/log.h"
 #include "bitmap/fault.h"
 #include "daemon/admin.h"
+#include "daemon/comparison.h"
 #include "daemon/options.h"
 #include "daemon/orphans.h"
 #include "daemon/privilege.h"
@@ -46,6 +47,7 @@ struct daemon {
     struct guard *guard;
     struct engine *engine;
     struct admin admin;
+    struct comparisons *comparisons;
     char control[256], data[256], events[256];  /* where they really listen */
     struct statedir state;
     unsigned descriptors;                       /* that may be open */
@@ -150,7 +152,9 @@ static int start(struct daemon *d, struct df_error *err)
     if (!r)
         r = recover_sessions(engine, err);
     if (!r)
-        r = orphans_settle(engine, err);
+        r = comparisons_start(engine, &d->comparisons, err);
+    if (!r)
+        r = orphans_settle(engine, d->comparisons, err);
     if (!r)
         warn_insecure(d);
     return r < 0 ? r : statedir_note_boot(&d->state, err);
@@ -177,6 +181,7 @@ static void stop(struct daemon *d)
     admin_stop(&d->admin);
     receiver_stop(&engine->receiver);
     keeper_stop(&engine->keeper);
+    comparisons_stop(&d->comparisons);
     hands_stop(&engine->hands);
     engine_destroy(engine);
     if (engine->state_dir)
@@ -213,7 +218,7 @@ static void handle_requests(struct daemon *d)
         log_debug("request '%s'", type);
         if (!strcmp(type, "hello"))
             handle_hello(d, request);
-        else if (!admin_request(&d->admin, request) && !engine_request(d->engine, request))
+        else if (!admin_request(&d->admin, request) && !comparisons_request(d->comparisons, request) && !engine_request(d->engine, request))
             abort();    /* the schema has a request that nobody handles: a test sees to it that there is none */
     }
 }
@@ -242,7 +247,8 @@ static int serve(struct daemon *d, struct df_error *err)
     for (unsigned i = 0; i < SOCKETS; i++)
         items[i + 2] = (zmq_pollitem_t){ sockets[i], 0, ZMQ_POLLIN, 0 };
     for (;;) {
-        int64_t wait_ms = engine_tick(engine) - clock_ms();
+        int64_t due_ms = engine_tick(engine), other_due_ms = comparisons_tick(d->comparisons);
+        int64_t wait_ms = (due_ms < other_due_ms ? due_ms : other_due_ms) - clock_ms();
         size_t n = FIXED + engine_peers(engine, items + FIXED, SESSIONS_MAX + ENDED_SESSIONS);
         if (zmq_poll(items, (int)n, wait_ms > 0 ? (long)wait_ms : 0) < 0 && errno != EINTR)
             return error_set(err, -errno, "cannot wait for messages: %s", zmq_strerror(errno));

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "bitmap/disk.h"
 
 static int settle(struct df_disk *disk, const struct df_bitmap_info *info, struct df_error *err)
 {
@@ -18,28 +19,37 @@ static int settle(struct df_disk *disk, const struct df_bitmap_info *info, struc
     return r < 0 ? r : df_bitmap_reclaim(disk, info->name, info->session, err);
 }
 
+struct settling {
+    struct engine *engine;
+    const struct comparisons *comparisons;
+};
+
+static int settle_one(const struct settling *s, struct df_disk *disk, const struct df_bitmap_info *info, struct df_error *err)
+{
+    if (!info->busy || (info->compared ? comparisons_know(s->comparisons, info->session) : recover_knows(s->engine, info->session)))
+        return 0;
+    log_warning("bitmap '%s' of disk '%s' was in a %s knows", info->name, df_disk_name(disk), info->compared ? "comparison that no file" : "session that no journal");
+    return info->compared ? disk_compare_cancel(disk, info->name, info->session, err) : settle(disk, info, err);
+}
+
 static int each_disk(void *opaque, const char *name)
 {
-    struct engine *engine = opaque;
+    const struct settling *s = opaque;
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
     CLEANUP(cleanup_free) struct df_bitmap_info *infos = NULL;
     struct df_error err;
     size_t n = 0;
-    if (df_disk_open(engine->state_dir, name, &disk, &err) < 0 || df_bitmap_list(disk, &infos, &n, &err) < 0) {
+    if (df_disk_open(s->engine->state_dir, name, &disk, &err) < 0 || df_bitmap_list(disk, &infos, &n, &err) < 0) {
         log_error("%s", err.message);
         return 0;
     }
-    for (size_t i = 0; i < n; i++) {
-        if (!infos[i].busy || recover_knows(engine, infos[i].session))
-            continue;
-        log_warning("bitmap '%s' of disk '%s' was in a session that no journal knows", infos[i].name, name);
-        if (settle(disk, &infos[i], &err) < 0)
+    for (size_t i = 0; i < n; i++)
+        if (settle_one(s, disk, &infos[i], &err) < 0)
             log_error("%s", err.message);
-    }
     return 0;
 }
 
-int orphans_settle(struct engine *engine, struct df_error *err)
+int orphans_settle(struct engine *engine, const struct comparisons *comparisons, struct df_error *err)
 {
-    return df_disk_list(engine->state_dir, each_disk, engine, err);
+    return df_disk_list(engine->state_dir, each_disk, &(struct settling){ engine, comparisons }, err);
 }

@@ -11,12 +11,15 @@
  *   target, recording  keeps its own writes and says inconsistent, for the
  *                      source's bits did not all arrive
  *   target, merging    is merged to the end: the source's bits were all there
+ *
+ * And those that a comparison filled of which there is no file: not busy any
+ * more; one that was inconsistent is so again.
  */
 #ifndef DAEMON_ORPHANS_H
 #define DAEMON_ORPHANS_H
 
-#include "session/session.h"
+#include "daemon/comparison.h"
 
-int orphans_settle(struct engine *engine, struct df_error *err);
+int orphans_settle(struct engine *engine, const struct comparisons *comparisons, struct df_error *err);
 
 #endif

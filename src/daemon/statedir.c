@@ -147,7 +147,7 @@ static int set_modes(const struct statedir *dir, int fd, const char *writer_grou
 
 static int check_parts(const struct statedir *dir, struct df_error *err)
 {
-    static const char *const parts[] = { "sessions", "dumps" };
+    static const char *const parts[] = { "sessions", "dumps", "comparisons" };
     int r = 0;
     for (unsigned i = 0; !r && i < sizeof parts / sizeof *parts; i++) {
         CLEANUP(cleanup_fd) int fd = -1;

@@ -9,6 +9,7 @@
  *     disks        0700     02750 GROUP     what is in it: bitmap/share.c
  *     sessions     0700     0700
  *     dumps        0700     0700
+ *     comparisons  0700     0700
  *     lock         0600     0600
  */
 #ifndef DAEMON_STATEDIR_H

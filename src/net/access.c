@@ -30,6 +30,7 @@ static const struct {
     { "prepare", MANAGE },      { "pivot", MANAGE },        { "rollback", MANAGE },
     { "resume", MANAGE },       { "abandon", MANAGE },      { "dump", MANAGE },
     { "load", MANAGE },
+    { "diff", MANAGE },         { "diff-report", MANAGE },  { "diff-cancel", MANAGE },
 
     { "wait", LOOK | SOURCE },  { "cancel", MANAGE | SOURCE },
     { "offer", SOURCE },        { "attempt", SOURCE },      { "seal", SOURCE },

@@ -56,6 +56,7 @@ static const struct field disk_add[] = {
     DISK,
     { "size", FIELD_U64, true, U64_ANY, 0 },         /* or: */
     { "qemu", FIELD_TEXT, true, 1, 107, 0 }, { "node", FIELD_TEXT, true, 1, 255, 0 }, { "nbd", FIELD_TEXT, true, 1, 255, 0 },
+    { "data", FIELD_TEXT, true, 1, 4095, 0 },        /* with a size: where the contents can be read */
     END
 };
 static const struct field disk_item[] = {
@@ -63,6 +64,7 @@ static const struct field disk_item[] = {
     { "bitmaps", FIELD_U64, false, U32_ANY, 0 },
     { "damaged", FIELD_TEXT, true, 1, 4096, 0 },     /* why it cannot be opened; the rest is meaningless then */
     { "qemu", FIELD_TEXT, true, 3, 363, 0 },         /* its bitmaps are QEMU's: socket, space, node */
+    { "data", FIELD_TEXT, true, 1, 4096, 0 },        /* where its contents can be read */
     END
 };
 static const struct field disk_list[] = { { "disk", FIELD_TEXT, true, 1, 255, 0 }, END };
@@ -80,7 +82,8 @@ static const struct field bitmap_merge[] = { DISK, BITMAP, { "sources", FIELD_MA
 static const struct field bitmap_item[] = {
     { "name", FIELD_TEXT, false, 1, 1023, 0 }, GRANULARITY, NUMBER("count"),
     FLAG("recording"), FLAG("busy"), FLAG("persistent"), FLAG("inconsistent"), FLAG("frozen"), FLAG("readonly"),
-    { "session", FIELD_UUID, true, 0, 0, 0 },
+    { "session", FIELD_UUID, true, 0, 0, 0 },        /* whose it is, or: */
+    { "diff", FIELD_UUID, true, 0, 0, 0 },
     { "sha256", FIELD_TEXT, true, 64, 64, 0 },
     END
 };
@@ -94,6 +97,28 @@ static const struct field bitmap_extents_reply[] = {
     { "next", FIELD_U64, true, U64_ANY, 0 },
     END
 };
+
+/* ---- comparisons */
+
+#define DIFF            { "diff", FIELD_UUID, false, 0, 0, 0 }
+#define AGAINST         { "against", FIELD_TEXT, false, 1, 4095, 0 }
+static const struct field diff[] = { DISK, BITMAP, AGAINST, { "stamp", FIELD_TEXT, false, 1, 255, 0 }, END };
+static const struct field diff_report[] = {
+    DIFF, NUMBER("offset"), NUMBER("length"),
+    { "extents", FIELD_NUMBERS, false, 0, WIRE_EXTENT_NUMBERS, 0 },
+    NUMBER("unread"),
+    END
+};
+static const struct field diff_cancel[] = {
+    { "diff", FIELD_UUID, true, 0, 0, 0 },          /* or: */
+    { "disk", FIELD_TEXT, true, 1, 255, 0 }, { "bitmap", FIELD_TEXT, true, 1, 1023, 0 },
+    END
+};
+#define DIFF_FIELDS                                                                     \
+    DIFF, DISK, BITMAP, AGAINST, STATE, DISK_SIZE, GRANULARITY,                         \
+    NUMBER("position"), NUMBER("different"), NUMBER("unread"), OPTIONAL_FLAG("inconsistent")
+static const struct field diff_reply[] = { DIFF_FIELDS, END };
+static const struct field diff_event[] = { DIFF_FIELDS, NUMBER("seq"), END };
 
 /* ---- sessions: from the orchestrator */
 
@@ -257,6 +282,9 @@ const struct message_type message_types[] = {
     { "bitmap-show",     a_bitmap,       bitmap_show_reply },
     { "bitmap-mark",     bitmap_mark,    nothing },
     { "bitmap-extents",  bitmap_extents, bitmap_extents_reply },
+    { "diff",            diff,           diff_reply },
+    { "diff-report",     diff_report,    diff_reply },
+    { "diff-cancel",     diff_cancel,    diff_reply },
     { "prepare",         prepare,        session_reply },
     { "pivot",           a_session,      session_reply },
     { "cancel",          a_session,      session_reply },
@@ -276,6 +304,9 @@ const struct message_type message_types[] = {
     { "link",            session_event,  NULL },
     { "progress",        session_event,  NULL },
     { "snapshot",        session_event,  NULL },
+    { "diff-state",      diff_event,     NULL },
+    { "diff-progress",   diff_event,     NULL },
+    { "diff-snapshot",   diff_event,     NULL },
     { 0 }
 };
 
