@@ -6,7 +6,7 @@
  * DF_CRASH=POINT   it kills itself there, as kill -9 would.  A POINT is
  *     ROLE:FROM>TO:WHEN[:N]   a step of the state table is written to the journal
  *     write:WHEN[:N]          whatever is written to the journal
- *     CALL:WHEN[:N]           one of the calls below: the keeper's, the receiver's, the disk's
+ *     CALL:WHEN[:N]           one of the calls below: the keeper's, the receiver's, the disk's, a comparison's
  *     qmp:WHEN[:N]            something is said to QEMU
  * WHEN is `before` or `after`; N counts, from 1, and is 1 if it is not there.
  * So `before` is a step that nobody knows of, `after` one that is written down and
@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "bitmap/disk.h"
+#include "daemon/comparison.h"
 #include "qemu/qmp.h"
 #include "session/dump.h"
 #include "session/source.h"
@@ -39,6 +40,10 @@ int __real_map_write_scaled(struct map *dst, const struct geometry *to, const st
 int __wrap_map_write_scaled(struct map *dst, const struct geometry *to, const struct map *src, const struct geometry *from);
 int __real_txn_commit(struct txn *txn, struct df_error *err);
 int __wrap_txn_commit(struct txn *txn, struct df_error *err);
+int __real_disk_compare_set(struct df_disk *disk, const char *bitmap, const uint8_t *comparison, const struct disk_range *ranges, size_t n, struct df_error *err);
+int __wrap_disk_compare_set(struct df_disk *disk, const char *bitmap, const uint8_t *comparison, const struct disk_range *ranges, size_t n, struct df_error *err);
+int __real_comparison_write(int dirfd, const struct comparison *comparison, struct df_error *err);
+int __wrap_comparison_write(int dirfd, const struct comparison *comparison, struct df_error *err);
 int __real_df_bitmap_unlock(struct df_disk *disk, const char *name, const uint8_t *session, struct df_error *err);
 int __wrap_df_bitmap_unlock(struct df_disk *disk, const char *name, const uint8_t *session, struct df_error *err);
 int __real_df_disk_fence(struct df_disk *disk, struct df_error *err);
@@ -177,6 +182,16 @@ int __wrap_map_write_scaled(struct map *dst, const struct geometry *to, const st
 int __wrap_txn_commit(struct txn *txn, struct df_error *err)
 {
     CRASHES("txn_commit", __real_txn_commit(txn, err));
+}
+
+int __wrap_disk_compare_set(struct df_disk *disk, const char *bitmap, const uint8_t *comparison, const struct disk_range *ranges, size_t n, struct df_error *err)
+{
+    CRASHES("disk_compare_set", __real_disk_compare_set(disk, bitmap, comparison, ranges, n, err));
+}
+
+int __wrap_comparison_write(int dirfd, const struct comparison *comparison, struct df_error *err)
+{
+    CRASHES("comparison_write", __real_comparison_write(dirfd, comparison, err));
 }
 
 /* Not what the target's first life does, at the pivot. */

@@ -13,7 +13,8 @@ tests_crash_daemon_CFLAGS = $(dirtyferryd_CFLAGS)
 tests_crash_daemon_LDADD = $(dirtyferryd_LDADD)
 tests_crash_daemon_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=journal_write -Wl,--wrap=journal_sync -Wl,--wrap=still_write \
 	-Wl,--wrap=map_merge -Wl,--wrap=map_write_scaled -Wl,--wrap=txn_commit -Wl,--wrap=df_bitmap_unlock -Wl,--wrap=df_disk_fence \
-	-Wl,--wrap=df_disk_unfence -Wl,--wrap=unlinkat -Wl,--wrap=qmp_call -Wl,--wrap=qmp_transaction
+	-Wl,--wrap=df_disk_unfence -Wl,--wrap=unlinkat -Wl,--wrap=qmp_call -Wl,--wrap=qmp_transaction \
+	-Wl,--wrap=disk_compare_set -Wl,--wrap=comparison_write
 
 # At least 500 runs, at most 20 minutes.
 SOAK_RUNS = 2000

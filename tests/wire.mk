@@ -14,7 +14,7 @@ tests_proto_dump_LDADD = $(ENGINE_LIBS)
 
 if HAVE_CHECK
 WIRE_TESTS = tests/unit-wire-scan tests/unit-wire-schema tests/unit-wire-frame tests/unit-wire-vectors tests/unit-wire-dump \
-	tests/unit-wire-dump-hostile tests/unit-net tests/unit-net-calls tests/unit-state tests/unit-comparison \
+	tests/unit-wire-dump-hostile tests/unit-net tests/unit-net-calls tests/unit-state tests/unit-comparison tests/unit-comparison-work \
 	tests/unit-keys tests/unit-keyfile tests/unit-allow tests/unit-allow-directory tests/unit-ipc tests/unit-quota \
 	tests/unit-access tests/unit-guard tests/unit-guard-apart tests/unit-connections tests/unit-connections-limits \
 	tests/unit-refusals tests/unit-clear tests/unit-hands
@@ -117,6 +117,10 @@ tests_unit_clear_LDADD = $(tests_unit_net_LDADD)
 tests_unit_comparison_SOURCES = tests/unit-comparison.c tests/unit.h src/daemon/comparisonfile.c src/daemon/comparison.h
 tests_unit_comparison_CFLAGS = $(WIRE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_comparison_LDADD = $(ENGINE_LIBS) $(CHECK_LIBS) $(XXHASH_LIBS)
+
+tests_unit_comparison_work_SOURCES = tests/unit-comparison-work.c tests/unit.h src/daemon/comparisonwork.c src/daemon/comparisonfile.c src/daemon/comparison.h
+tests_unit_comparison_work_CFLAGS = $(WIRE_CFLAGS) $(XXHASH_CFLAGS)
+tests_unit_comparison_work_LDADD = libqemu.la libimage.la $(ENGINE_LIBS) $(CHECK_LIBS)
 
 tests_unit_state_SOURCES = tests/unit-state.c tests/unit.h
 tests_unit_state_CFLAGS = $(WIRE_CFLAGS)

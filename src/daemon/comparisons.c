@@ -6,7 +6,7 @@
  * One request is worked on at a time, on a copy of the comparison that it is
  * about; the others wait in a queue.  So what is looked up here is never behind
  * the keeper, and the keeper touches nothing that is shared.  Of a bitmap there
- * is one comparison in the list; after a start there may be more that are over.
+ * is one comparison in the list: the one that is under way, or was last.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -334,6 +334,7 @@ bool comparisons_request(struct comparisons *all, struct request *request)
 
 /* ---------------------------------------------------------- start and stop */
 
+/* A daemon that was killed when one began has left the one before it too. */
 static int found(void *opaque, const struct comparison *c)
 {
     struct comparisons *all = opaque;
@@ -344,6 +345,11 @@ static int found(void *opaque, const struct comparison *c)
     if (c->state == COMPARISON_COMPARING)
         log_info("comparison %s of bitmap '%s' of disk '%s': found at %" PRIu64 " of %" PRIu64 " bytes, %s", uuid_format(c->uuid, text), c->bitmap, c->disk,
                  c->position, c->size, comparison_state_name(now.state));
+    if (now.state != COMPARISON_COMPARING && find_bitmap(all, now.disk, now.bitmap)) {
+        comparison_remove(all->dirfd, &now);
+        return 0;
+    }
+    make_room(all, &now);
     add(all, &now);
     return 0;
 }

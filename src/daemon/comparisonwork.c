@@ -51,8 +51,8 @@ static int refuse_qemu(const struct engine *engine, const struct comparison *c, 
     int r = qemu_attachment(engine->state_dir, c->disk, &qemu, err);
     if (r <= 0)
         return r;
-    return error_set(err, -ENOTSUP, "bitmap '%s' of disk '%s' is QEMU's, and cannot be compared from here: while it records compare by 'dirtyferry diff OLD NBD-URI --format qcow2 -o FILE', "
-                     "then 'dirtyferry bitmap import' FILE under another name and 'dirtyferry bitmap merge' that into it", c->bitmap, c->disk);
+    return error_set(err, -ENOTSUP, "bitmap '%s' of disk '%s' is QEMU's, and is not compared here: while it records, 'dirtyferry diff OLD NBD-URI --format qcow2 -o FILE', "
+                     "then 'dirtyferry bitmap import %s diff FILE' and 'dirtyferry bitmap merge %s %s diff'", c->bitmap, c->disk, c->disk, c->disk, c->bitmap);
 }
 
 static int begin_new(const struct engine *engine, int dirfd, struct df_disk *disk, struct comparison *c, struct df_error *err)
