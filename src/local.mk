@@ -134,7 +134,7 @@ dirtyferry_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(JANSSON_CFLAG
 dirtyferry_LDADD = libimage.la $(ENGINE_LIBS) $(JANSSON_LIBS)
 dirtyferry_SOURCES = \
 	src/cli/cli.h src/cli/main.c src/cli/common.c src/cli/address.c \
-	src/cli/disk.c src/cli/bitmap.c src/cli/export.c \
+	src/cli/disk.c src/cli/bitmap.c src/cli/export.c src/cli/livediff.c src/cli/livediff.h src/cli/liveinputs.c \
 	src/cli/formats.c src/cli/formats.h src/cli/stretches.h src/cli/picture.c src/cli/picture.h \
 	src/cli/import.c src/cli/input.h src/cli/inputs.c src/cli/input-nbd.c \
 	src/cli/diff.c src/cli/verify.c src/cli/verify.h \

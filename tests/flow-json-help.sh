@@ -35,6 +35,9 @@ check 'd == {}' a --json bitmap merge vda weekly daily
 check 'd == {}' a --json bitmap export vda daily "$dir/raw" --format raw
 check 'd == {}' a --json bitmap export vda daily "$dir/json" --format json
 check 'd == {}' a --json bitmap clear vda weekly
+truncate -s 1G "$dir/image"
+check 'd.keys() == {"diff", "disk", "bitmap", "state", "size", "granularity", "different", "read", "zero", "shared", "unread", "inconsistent"} and d["state"] == "complete"' \
+    a --json bitmap diff vda weekly --against "$dir/image" --data "$dir/image"
 check 'd == {}' a --json bitmap remove vda weekly
 check 'd == {}' a --json disk writable vda
 # ---- lists and looks
@@ -95,8 +98,8 @@ help disk add list remove writable --size
 for word in add list remove writable; do
     help "disk $word" --size
 done
-help bitmap add remove clear enable disable merge list show mark export --granularity --disabled --persistent --format
-for word in add remove clear enable disable merge list show mark export; do
+help bitmap add remove clear enable disable merge list show mark export diff --against --data --cancel --granularity --disabled --persistent --format
+for word in add remove clear enable disable merge list show mark export diff; do
     help "bitmap $word" "$word"
 done
 help migrate --from --to --as --chunk-size --workers --max-bandwidth --on-pivot --progress --json

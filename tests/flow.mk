@@ -10,11 +10,12 @@ flow_tests = \
 	tests/flow-image-nbd.sh tests/flow-image-qemu.sh tests/flow-diff.sh tests/flow-diff-inputs.sh tests/flow-diff-shared.sh \
 	tests/flow-resize.sh tests/flow-pivot.sh tests/flow-keygen.sh \
 	tests/flow-keys.sh tests/flow-privilege.sh \
-	tests/flow-files.sh tests/flow-scribble.sh \
+	tests/flow-files.sh tests/flow-scribble.sh tests/flow-livediff.sh tests/flow-livediff-kills.sh tests/flow-livediff-lost.sh \
 	tests/install-check.sh tests/layers.sh
 
 TESTS += $(flow_tests)
-EXTRA_DIST += $(flow_tests) tests/flow-common.sh tests/proxy.py tests/sandbox.py tests/qcow2_bits.py tests/diff_check.py
+EXTRA_DIST += $(flow_tests) tests/flow-common.sh tests/proxy.py tests/sandbox.py tests/qcow2_bits.py tests/diff_check.py \
+	tests/livediff-common.sh tests/livediff_oracle.py
 
 check_PROGRAMS += tests/hold-section tests/df-inconsistent tests/df-scribble tests/df-image
 tests_df_image_SOURCES = tests/df-image.c
@@ -23,5 +24,11 @@ tests_df_scribble_SOURCES = tests/df-scribble.c tests/scribble.h
 tests_df_scribble_LDADD = libbitmap.la libbase.la $(NETTLE_LIBS)
 tests_hold_section_SOURCES = tests/hold-section.c
 tests_hold_section_LDADD = libbitmap.la libbase.la $(NETTLE_LIBS)
+# The command line, whose reads wait.
+check_PROGRAMS += tests/dirtyferry-slow
+tests_dirtyferry_slow_SOURCES = $(dirtyferry_SOURCES) tests/slow-reads.c
+tests_dirtyferry_slow_CFLAGS = $(dirtyferry_CFLAGS)
+tests_dirtyferry_slow_LDADD = $(dirtyferry_LDADD)
+tests_dirtyferry_slow_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pread -Wl,--wrap=fault_is_on
 tests_df_inconsistent_SOURCES = tests/df-inconsistent.c
 tests_df_inconsistent_LDADD = libbitmap.la libbase.la $(NETTLE_LIBS)

@@ -44,8 +44,8 @@ static int check_begin(const struct txn *txn, const struct record *record, const
         return 0;
     int r = permit_check(txn, record, PERMIT_COMPARE, err);
     if (!r && !(record->flags & RECORD_ENABLED))
-        r = error_set(err, -EINVAL, "bitmap '%s' of disk '%s' does not record and cannot be compared: writes of the time until the end would be in no bitmap; enable it first, or add another one",
-                      record->name, txn->disk->name);
+        r = error_set(err, -EINVAL, "bitmap '%s' of disk '%s' does not record and cannot be compared: writes of the time until the end would be in no bitmap; "
+                      "enable it first, or add another one", record->name, txn->disk->name);
     return r;
 }
 

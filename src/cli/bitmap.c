@@ -17,8 +17,12 @@ static const char usage[] =
     "       dirtyferry [-c EP] bitmap export DISK BITMAP FILE --format json|raw|qcow2|svg\n"
     "       dirtyferry [-c EP] [--json] bitmap import DISK [BITMAP] FILE|NBD-URI [--format raw|json|qcow2|nbd]\n"
     "                          [--granularity 64K] [--context CONTEXT] [--force-inconsistent]\n"
+    "       dirtyferry [-c EP] [--json] bitmap diff DISK BITMAP --against FILE|NBD-URI [--data FILE|NBD-URI]\n"
+    "                          [--against-format F] [--data-format F] [--on-error dirty|stop]\n"
+    "       dirtyferry [-c EP] bitmap diff DISK BITMAP --cancel\n"
     "The words mean what they mean in QEMU's block-dirty-bitmap commands.  'mark'\n"
-    "records a write on every recording bitmap of the disk.\n";
+    "records a write on every recording bitmap of the disk.  'diff' compares the disk,\n"
+    "which may be in use, with a backup and sets what differs in the bitmap.\n";
 
 static const struct option no_options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
 
@@ -160,6 +164,8 @@ static int show(struct cli *cli, int argc, char **argv)
            size_format(node_u64(b, "granularity", 0), granularity), size_format(node_u64(b, "count", 0), count), flags(b, text));
     if (node_has(b, "session"))
         printf("session      %s\n", node_text(b, "session"));
+    if (node_has(b, "diff"))
+        printf("diff         %s\n", node_text(b, "diff"));
     if (node_has(b, "sha256"))
         printf("sha256       %s\n", node_text(b, "sha256"));
     return 0;
@@ -194,10 +200,10 @@ int command_bitmap(struct cli *cli, int argc, char **argv)
         const char *word;
         command *run;
     } others[] = { { "add", add }, { "merge", merge }, { "list", list }, { "show", show }, { "mark", mark }, { "export", bitmap_export },
-                  { "import", bitmap_import } };
+                  { "import", bitmap_import }, { "diff", bitmap_diff } };
     cli->usage = usage;
     if (argc < 2)
-        return cli_usage(cli, "a word is missing: add, remove, clear, enable, disable, merge, list, show, mark, export or import");
+        return cli_usage(cli, "a word is missing: add, remove, clear, enable, disable, merge, list, show, mark, export, import or diff");
     const char *word = argv[1];
     if (!strcmp(word, "--help"))
         return cli_option(cli, 'h');

@@ -156,7 +156,7 @@ typedef int command(struct cli *cli, int argc, char **argv);
 command command_disk, command_bitmap, command_migrate, command_prepare, command_pivot, command_wait,
         command_status, command_cancel, command_rollback, command_resume, command_abandon, command_dump, command_load,
         command_worker, command_watch, command_keygen, command_diff;
-/* Parts of command_bitmap: export.c, import.c. */
-command bitmap_export, bitmap_import;
+/* Parts of command_bitmap: export.c, import.c, livediff.c. */
+command bitmap_export, bitmap_import, bitmap_diff;
 
 #endif

@@ -9,14 +9,16 @@
 #include "base/error.h"
 #include "base/size.h"
 #include "cli/cli.h"
+#include "image/image.h"
 
 static const char usage[] =
-    "Usage: dirtyferry [-c EP] [--json] disk add DISK --size SIZE\n"
+    "Usage: dirtyferry [-c EP] [--json] disk add DISK --size SIZE [--data FILE|NBD-URI]\n"
     "       dirtyferry [-c EP] disk add DISK --qemu QMP-SOCKET --node NODE [--nbd ADDRESS]\n"
     "       dirtyferry [-c EP] [--json] disk list\n"
     "       dirtyferry [-c EP] disk remove DISK\n"
     "       dirtyferry [-c EP] disk writable DISK\n"
-    "A disk is known to the daemon by its name and size; its data is elsewhere.\n"
+    "A disk is known to the daemon by its name and size; its data is elsewhere: --data\n"
+    "says where, for 'bitmap diff'.\n"
     "With --qemu its bitmaps are those of a node of QEMU or its storage daemon.\n"
     "'writable' lets writes pass again to a disk that was moved away.\n";
 
@@ -35,17 +37,30 @@ static int simple(struct cli *cli, int argc, char **argv, const char *type)
     return cli_call(cli, &out, NULL);
 }
 
-/* The daemon runs elsewhere: a relative path is made absolute. */
-static int put_path(struct cli *cli, struct out *out, const char *key, const char *path)
+#define SOCKET_MAX 107u
+#define DATA_MAX   4095u
+
+/* The daemon, and who reads the data, run elsewhere: a relative path is made absolute. */
+static int put_path(struct cli *cli, struct out *out, const char *key, const char *path, size_t max)
 {
     CLEANUP(cleanup_free) char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
-    char text[4096];
+    char text[2 * (DATA_MAX + 1)];
     if (path[0] != '/' && !here)
         return error_errno(&cli->err, -errno, "cannot find out which directory '%s' is in", path);
     snprintf(text, sizeof text, "%s%s%s", here ? here : "", here ? "/" : "", path);
-    if (strlen(text) > 107)
-        return error_set(&cli->err, -EINVAL, "the path '%s' has %zu bytes: a socket's has at most 107, choose a shorter one", text, strlen(text));
+    if (strlen(text) > max)
+        return error_set(&cli->err, -EINVAL, "the path '%s' has %zu bytes: it may have %zu at most, choose a shorter one", text, strlen(text), max);
     out_text(out, key, text);
+    return 0;
+}
+
+static int put_data(struct cli *cli, struct out *out, const char *data)
+{
+    if (!image_is_uri(data))
+        return put_path(cli, out, "data", data, DATA_MAX);
+    if (strlen(data) > DATA_MAX)
+        return error_set(&cli->err, -EINVAL, "an NBD URI of %zu bytes is too long: %u are possible", strlen(data), DATA_MAX);
+    out_text(out, "data", data);
     return 0;
 }
 
@@ -55,12 +70,12 @@ struct qemu {
 
 static int put_qemu(struct cli *cli, struct out *out, const struct qemu *qemu)
 {
-    int r = put_path(cli, out, "qemu", qemu->socket);
+    int r = put_path(cli, out, "qemu", qemu->socket, SOCKET_MAX);
     out_text(out, "node", qemu->node);
     if (r < 0 || !qemu->nbd)
         return r;
     if (strchr(qemu->nbd, '/') || !strchr(qemu->nbd, ':'))
-        return put_path(cli, out, "nbd", qemu->nbd);
+        return put_path(cli, out, "nbd", qemu->nbd, SOCKET_MAX);
     out_text(out, "nbd", qemu->nbd);
     return 0;
 }
@@ -69,10 +84,10 @@ static int add(struct cli *cli, int argc, char **argv)
 {
     static const struct option longs[] = {
         { "size", required_argument, NULL, 's' }, { "qemu", required_argument, NULL, 'q' }, { "node", required_argument, NULL, 'n' },
-        { "nbd", required_argument, NULL, 'b' }, { "help", no_argument, NULL, 'h' }, { 0 }
+        { "nbd", required_argument, NULL, 'b' }, { "data", required_argument, NULL, 'd' }, { "help", no_argument, NULL, 'h' }, { 0 }
     };
     struct qemu qemu = { 0 };
-    const char *size = NULL;
+    const char *size = NULL, *data = NULL;
     uint64_t bytes = 0;
     struct out out;
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
@@ -81,6 +96,7 @@ static int add(struct cli *cli, int argc, char **argv)
         case 'q': qemu.socket = optarg; break;
         case 'n': qemu.node = optarg; break;
         case 'b': qemu.nbd = optarg; break;
+        case 'd': data = optarg; break;
         default: return cli_option(cli, c);
         }
     }
@@ -91,6 +107,8 @@ static int add(struct cli *cli, int argc, char **argv)
         r = cli_usage(cli, "--qemu and --node go together");
     if (!r && qemu.nbd && !qemu.socket)
         r = cli_usage(cli, "--nbd is for a disk of QEMU: give --qemu and --node");
+    if (!r && data && !size)
+        r = cli_usage(cli, "--data is for a disk that has its bitmaps here: give --size");
     if (!r && size)
         r = cli_size(cli, size, "--size", &bytes);
     if (r)
@@ -101,6 +119,8 @@ static int add(struct cli *cli, int argc, char **argv)
         out_u64(&out, "size", bytes);
     else
         r = put_qemu(cli, &out, &qemu);
+    if (!r && data)
+        r = put_data(cli, &out, data);
     if (!r)
         return cli_call_qemu(cli, &out, NULL);
     out_destroy(&out);
@@ -113,8 +133,9 @@ static void print_disk(const node *disk)
     const char *state = node_has(disk, "damaged") ? node_text(disk, "damaged") : node_bool(disk, "readonly") ? "readonly" : "-";
     snprintf(bitmaps, sizeof bitmaps, "%" PRIu64, node_u64(disk, "bitmaps", 0));
     bool is_qemu = node_has(disk, "qemu");
-    printf("%-24s %10s %8s  %s%s%s\n", node_text(disk, "disk"), size_format(node_u64(disk, "size", 0), size), is_qemu ? "-" : bitmaps, state,
-           is_qemu ? "  qemu: " : "", is_qemu ? node_text(disk, "qemu") : "");
+    bool has_data = node_has(disk, "data");
+    printf("%-24s %10s %8s  %s%s%s%s%s\n", node_text(disk, "disk"), size_format(node_u64(disk, "size", 0), size), is_qemu ? "-" : bitmaps, state,
+           is_qemu ? "  qemu: " : "", is_qemu ? node_text(disk, "qemu") : "", has_data ? "  data: " : "", has_data ? node_text(disk, "data") : "");
 }
 
 static int list(struct cli *cli, int argc, char **argv)

@@ -13,7 +13,7 @@ static const struct {
     command *run;
 } commands[] = {
     { "disk", "add|list|remove|writable", "disks of the built-in store", command_disk },
-    { "bitmap", "add|remove|clear|enable|disable|merge|list|show|mark|export|import", "bitmaps of a disk", command_bitmap },
+    { "bitmap", "add|remove|clear|enable|disable|merge|list|show|mark|export|import|diff", "bitmaps of a disk", command_bitmap },
     { "migrate", "DISK[/BITMAP]... --from EP --to EP", "move bitmaps: prepare, pivot, wait", command_migrate },
     { "prepare", "DISK[/BITMAP]... --from EP --to EP", "first step: tell the target what will come", command_prepare },
     { "pivot", "SESSION [--from EP] [--to EP]", "second step: source read-only, then target records", command_pivot },

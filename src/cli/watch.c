@@ -18,6 +18,13 @@ static int print_event(struct cli *cli, const struct message *event)
         return ferror(stdout);
     }
     char line[128];
+    if (node_has(e, "diff")) {
+        progress_line(line, node_u64(e, "position", 0), node_u64(e, "size", 0), node_u64(e, "different", 0));
+        printf("%6" PRIu64 " %s diff   %-11s %s different  %s/%s\n", node_u64(e, "seq", 0), node_text(e, "diff"), node_text(e, "state"), line,
+               node_text(e, "disk"), node_text(e, "bitmap"));
+        fflush(stdout);
+        return ferror(stdout);
+    }
     progress_line(line, node_u64(e, "chunks_done", 0), node_u64(e, "chunks", 0), node_u64(e, "bytes", 0));
     const char *link = node_text(e, "link");
     printf("%6" PRIu64 " %s %s %-11s %s%s\n", node_u64(e, "seq", 0), node_text(e, "session"), node_text(e, "role"), node_text(e, "state"), line,
@@ -32,7 +39,8 @@ int command_watch(struct cli *cli, int argc, char **argv)
     CLEANUP(events_unsubscribe) struct subscription *events = NULL;
     char prefix[64];
     cli->usage = "Usage: dirtyferry [-c EP] [--json] watch [SESSION]\n"
-                 "Follows the events of a daemon until it is interrupted.\n";
+                 "Follows the events of a daemon until it is interrupted: all of them, those of\n"
+                 "comparisons (bitmap diff) too, or those of a session.\n";
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;)
         return cli_option(cli, c);
     int r = cli_arguments(cli, argc, 0, 1);
@@ -47,7 +55,7 @@ int command_watch(struct cli *cli, int argc, char **argv)
     struct client *client = cli_client(cli);
     if (!client)
         return cli->err.code;
-    snprintf(prefix, sizeof prefix, "session/%s", session);
+    snprintf(prefix, sizeof prefix, "%s%s", session[0] ? "session/" : "", session);
     r = cli_subscribe(cli, client, prefix, &events);
     while (!r) {
         CLEANUP(message_free) struct message *event = NULL;

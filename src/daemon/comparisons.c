@@ -201,11 +201,12 @@ static unsigned under_way(const struct comparisons *all)
 static int refuse_other(const struct comparison *c, const struct comparison *other, struct df_error *err)
 {
     if (!strcmp(c->against, other->against))
-        return error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is being compared with '%.1024s' as it was (%" PRIu64 " of %" PRIu64 " bytes), and that, the disk or its size has changed since: "
-                         "'dirtyferry bitmap diff %s %s --cancel' ends it, then begin again", c->bitmap, c->disk, other->against, other->position, other->size, c->disk, c->bitmap);
-    return error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is being compared with '%.1024s' (%" PRIu64 " of %" PRIu64 " bytes): 'dirtyferry bitmap diff %s %s --against %.1024s' goes on with that, "
-                     "'dirtyferry bitmap diff %s %s --cancel' ends it", c->bitmap, c->disk, other->against, other->position, other->size,
-                     c->disk, c->bitmap, other->against, c->disk, c->bitmap);
+        return error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is being compared with '%.1024s' as it was (%" PRIu64 " of %" PRIu64 " bytes), and it has changed since, "
+                         "or is read in another format: 'dirtyferry bitmap diff %s %s --cancel' ends that, then begin again",
+                         c->bitmap, c->disk, other->against, other->position, other->size, c->disk, c->bitmap);
+    return error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is being compared with '%.1024s' (%" PRIu64 " of %" PRIu64 " bytes): "
+                     "'dirtyferry bitmap diff %s %s --against %.1024s' goes on with that, 'dirtyferry bitmap diff %s %s --cancel' ends it",
+                     c->bitmap, c->disk, other->against, other->position, other->size, c->disk, c->bitmap, other->against, c->disk, c->bitmap);
 }
 
 static int find_for_begin(const struct comparisons *all, struct call *call, struct df_error *err)
@@ -219,7 +220,8 @@ static int find_for_begin(const struct comparisons *all, struct call *call, stru
     snprintf(c->stamp, sizeof c->stamp, "%s", node_text(root, "stamp"));
     call->goes_on = k && k->c.state == COMPARISON_COMPARING;
     if (!call->goes_on)
-        return under_way(all) < COMPARISONS_MAX ? 0 : error_set(err, -ENOSPC, "%u comparisons are under way, the most that are possible: wait for one to end, or cancel one", COMPARISONS_MAX);
+        return under_way(all) < COMPARISONS_MAX ? 0
+            : error_set(err, -ENOSPC, "%u comparisons are under way, the most that are possible: wait for one to end, or cancel one", COMPARISONS_MAX);
     if (strcmp(c->against, k->c.against) || strcmp(c->stamp, k->c.stamp))
         return refuse_other(c, &k->c, err);
     *c = k->c;

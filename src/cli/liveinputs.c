@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The inputs of `bitmap diff`.  The contents are raw unless it is said: what a
+ * guest writes may look like the beginning of an image.
+ */
+#include "cli/livediff.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "image/diff.h"
+
+static int identify(struct cli *cli, struct live_inputs *in)
+{
+    struct stat st;
+    if (image_is_uri(in->against)) {
+        snprintf(in->label, sizeof in->label, "%s", in->against);
+        snprintf(in->stamp, sizeof in->stamp, "nbd %" PRIu64 " for %" PRIu64, in->old->size, in->size);
+        return 0;
+    }
+    CLEANUP(cleanup_free) char *path = realpath(in->against, NULL);
+    if (!path || stat(path, &st) < 0)
+        return error_errno(&cli->err, -errno, "cannot read '%.1024s'", in->against);
+    snprintf(in->label, sizeof in->label, "%s", path);
+    snprintf(in->stamp, sizeof in->stamp, "%.32s %llx:%llx:%llx %" PRIu64 " %lld.%09ld for %" PRIu64, in->against_format ? in->against_format : "-",
+             (unsigned long long)st.st_dev, (unsigned long long)st.st_ino, (unsigned long long)st.st_rdev, in->old->size,
+             (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, in->size);
+    return 0;
+}
+
+static int open_data(struct cli *cli, struct live_inputs *in)
+{
+    const struct image_how how = { .format = in->data_format ? in->data_format : "raw", .lanes = diff_lanes(), .timeout_ms = IMAGE_TIMEOUT_MS };
+    int r = image_open(in->data, &how, &in->new, &cli->err);
+    if (!r && in->new->size != in->size)
+        r = error_set(&cli->err, -EINVAL, "disk '%s' has %" PRIu64 " bytes and '%.1024s' %" PRIu64 ": the sizes must be equal; "
+                      "an image that is not raw is read through the NBD server of the program that has it open, name that by --data",
+                      in->disk, in->size, in->data, in->new->size);
+    return r;
+}
+
+int live_inputs_open(struct cli *cli, struct live_inputs *in)
+{
+    const struct image_how how = { .format = in->against_format, .lanes = diff_lanes(), .timeout_ms = IMAGE_TIMEOUT_MS };
+    if (!in->data)
+        return error_set(&cli->err, -EINVAL, "where the contents of disk '%s' can be read is not known: name a raw file, a block device or an NBD URI by --data, "
+                         "or once and for all when the disk is added (disk add --data)", in->disk);
+    int r = image_open(in->against, &how, &in->old, &cli->err);
+    if (!r)
+        r = open_data(cli, in);
+    return r < 0 ? r : identify(cli, in);
+}
+
+void live_inputs_close(struct live_inputs *in)
+{
+    image_close(&in->old);
+    image_close(&in->new);
+}
