@@ -10,7 +10,7 @@ flow_tests = \
 	tests/flow-image-nbd.sh tests/flow-image-qemu.sh tests/flow-diff.sh tests/flow-diff-inputs.sh tests/flow-diff-shared.sh \
 	tests/flow-resize.sh tests/flow-pivot.sh tests/flow-keygen.sh \
 	tests/flow-keys.sh tests/flow-privilege.sh \
-	tests/flow-files.sh tests/flow-scribble.sh tests/flow-livediff.sh tests/flow-livediff-kills.sh tests/flow-livediff-lost.sh \
+	tests/flow-files.sh tests/flow-scribble.sh tests/flow-livediff.sh tests/flow-livediff-kills.sh \
 	tests/install-check.sh tests/layers.sh
 
 TESTS += $(flow_tests)
