@@ -31,6 +31,12 @@ struct blocks {
     } answer;
 };
 
+/* In whose addresses one number is one place.  An overlay answers for the file systems below it, others may have several devices. */
+static bool is_one_space(const struct statfs *fs)
+{
+    return fs->f_type == XFS_SUPER_MAGIC || fs->f_type == BTRFS_SUPER_MAGIC;
+}
+
 /* XFS: files of the realtime device have addresses of their own. */
 static bool is_realtime(int fd)
 {
@@ -44,7 +50,7 @@ bool blocks_volume(int fd, struct blocks_volume *volume)
     struct statfs fs;
     struct stat st;
     memset(volume, 0, sizeof *volume);
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fstatfs(fd, &fs) < 0)
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fstatfs(fd, &fs) < 0 || !is_one_space(&fs))
         return false;
     volume->id[0] = st.st_dev;
     if (fs.f_type == BTRFS_SUPER_MAGIC) {
