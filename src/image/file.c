@@ -33,6 +33,7 @@
 /* IMAGE_VIEW_MAX of address space, in which a lane maps what it looks at. */
 struct window {
     uint8_t *base;
+    bool is_dead;               /* there will be none */
     struct fault_slot *fault;
     _Atomic bool broken;
 };
@@ -137,11 +138,13 @@ static int file_read(struct image *image, unsigned lane, uint64_t offset, void *
 
 /* ------------------------------------------------------------------ views */
 
-static bool window_open(struct window *w)
+/* It is made of the file: one that cannot be mapped fails here, where nothing is replaced. */
+static bool window_open(struct window *w, int fd)
 {
-    if (w->base)
-        return true;
-    void *base = mmap(NULL, IMAGE_VIEW_MAX, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (w->base || w->is_dead)
+        return !w->is_dead;
+    w->is_dead = true;
+    void *base = mmap(NULL, IMAGE_VIEW_MAX, PROT_READ, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         return false;
     if (fault_add(base, IMAGE_VIEW_MAX, &w->broken, &w->fault) < 0) {
@@ -149,6 +152,7 @@ static bool window_open(struct window *w)
         return false;
     }
     w->base = base;
+    w->is_dead = false;
     return true;
 }
 
@@ -156,18 +160,30 @@ static void window_close(struct window *w)
 {
     fault_drop(&w->fault);
     if (w->base)
-        munmap(w->base, IMAGE_VIEW_MAX);
+        munmap(steal(&w->base), IMAGE_VIEW_MAX);
+}
+
+/* The kernel has unmapped the first `nbytes` before it failed: they may be somebody else's already. */
+static bool window_lose(struct window *w, size_t nbytes)
+{
+    fault_drop(&w->fault);
+    munmap(steal(&w->base) + nbytes, IMAGE_VIEW_MAX - nbytes);
+    w->is_dead = true;
+    return false;
 }
 
 static bool file_view(struct image *image, unsigned lane, uint64_t offset, size_t nbytes, const uint8_t **bytes)
 {
     struct file *f = file_of(image);
     struct window *w = &f->windows[lane];
-    if (!fault_is_on() || nbytes < VIEW_MIN || offset % f->page_bytes || !window_open(w))
+    if (!fault_is_on() || nbytes < VIEW_MIN || offset % f->page_bytes || !window_open(w, f->fd))
         return false;
+    size_t whole_pages = (nbytes + f->page_bytes - 1) / f->page_bytes * f->page_bytes;
     atomic_store_explicit(&w->broken, false, memory_order_relaxed);     /* only this thread looks at the window */
     *bytes = w->base;
-    return mmap(w->base, nbytes, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE, f->fd, (off_t)offset) != MAP_FAILED;
+    if (mmap(w->base, nbytes, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE, f->fd, (off_t)offset) == MAP_FAILED)
+        return window_lose(w, whole_pages);
+    return true;
 }
 
 static bool file_view_holds(const struct image *image, unsigned lane)
