@@ -50,8 +50,11 @@ static int nbd_open(struct input *in, struct df_error *err)
 
 static int nbd_read(struct input *in, size_t index, struct map *map, struct df_error *err)
 {
+    struct nbd_source *source = ((struct export *)in->state)->source;
     (void)index;
-    return nbd_source_read(((struct export *)in->state)->source, (unsigned)__builtin_ctzll(in->bitmaps->granularity), map, NULL, err);
+    int r = nbd_source_read(source, (unsigned)__builtin_ctzll(in->bitmaps->granularity), map, NULL, err);
+    in->edges = nbd_source_edges(source);
+    return r;
 }
 
 static void nbd_end(struct input *in)

@@ -32,6 +32,8 @@ struct input {
     const struct input_bitmap *bitmaps;
     size_t nbitmaps;
     void *state;
+    /* Set by ops->read(): the OR of all offsets, but the end, at which something dirty begins or ends.  0: no bit was rounded outwards. */
+    uint64_t edges;
 };
 
 struct input_ops {

@@ -150,6 +150,8 @@ static int walk(struct input *in, struct map *map, struct df_error *err)
             r = map_set_alone(map, in->size / granularity, (in->size + length - 1) / granularity - in->size / granularity + 1);
         if (r < 0)
             return error_errno(err, r, "cannot hold the bits of '%.1024s'", in->name);
+        if (dirty)
+            in->edges |= in->size | (in->size + length < in->disk_size ? in->size + length : 0);
         in->size += length;
     }
     return c == ']' && next_character(file) == EOF && !ferror(file) ? 0 : json_broken(in, item, "is followed by something else", err);

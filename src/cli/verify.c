@@ -43,6 +43,16 @@ static int choose(struct cli *cli, struct verify *v, size_t *index)
     return 0;
 }
 
+/* A difference beside what is dirty must not hide in a bit that was rounded outwards. */
+static int check_edges(const struct verify *v, struct df_error *err)
+{
+    uint64_t edges = v->input.edges, granularity = v->bitmap->granularity;
+    if (!(edges & (granularity - 1)))
+        return 0;
+    return error_set(err, -EINVAL, "bitmap '%.1024s' of '%.1024s' is finer than granularity %" PRIu64 ": give its own, at most '--granularity %" PRIu64 "'",
+                     v->name, v->input.name, granularity, edges & -edges);
+}
+
 int verify_open(struct cli *cli, struct verify *v, const char *format, const struct image *disk)
 {
     struct input *in = &v->input;
@@ -60,6 +70,8 @@ int verify_open(struct cli *cli, struct verify *v, const char *format, const str
         r = map_create_anonymous(map_round_up(disk->size, v->bitmap->granularity), &v->map, &cli->err);
     if (!r)
         r = in->ops->read(in, index, v->map, &cli->err);
+    if (!r)
+        r = check_edges(v, &cli->err);
     if (!r) {
         v->set = map_next_set(v->map, 0);
         v->clear = map_next_clear(v->map, 0);

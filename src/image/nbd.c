@@ -52,6 +52,7 @@ struct nbd_source {
     struct map *map;
     unsigned shift;
     uint64_t next_window, window;
+    uint64_t edges;
     struct df_error wrong;      /* with an answer; code 0: nothing */
     struct request requests[PIPELINE];
 };
@@ -102,6 +103,11 @@ uint64_t nbd_source_size(const struct nbd_source *source)
     return source->size;
 }
 
+uint64_t nbd_source_edges(const struct nbd_source *source)
+{
+    return source->edges;
+}
+
 /* -------------------------------------------------------------- reading */
 
 __attribute__((format(printf, 3, 4)))
@@ -133,6 +139,8 @@ static int take_extents(struct nbd_source *s, struct request *r, const uint32_t 
         uint64_t first = at >> s->shift, last = (at + length - 1) >> s->shift;
         if (flags && map_set_alone(s->map, first, last - first + 1) < 0)
             return error_errno(&s->wrong, -ENOSPC, "cannot store the bits of '%.512s' of '%.1024s'", s->context, s->link.name);
+        if (flags)
+            s->edges |= at | (at + length < s->size ? at + length : 0);
         at += length;
     }
     /* The last extent may be longer than what was asked for. */

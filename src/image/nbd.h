@@ -40,4 +40,7 @@ uint64_t nbd_source_size(const struct nbd_source *source);
  */
 int nbd_source_read(struct nbd_source *source, unsigned granularity_shift, struct map *map, const _Atomic bool *stop, struct df_error *err);
 
+/* After that: the OR of all offsets, but the disk's end, at which dirty extents begin or end.  So it says whether bits were rounded outwards. */
+uint64_t nbd_source_edges(const struct nbd_source *source);
+
 #endif
