@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
@@ -69,6 +70,7 @@ struct child {
     const char *const *argv;
     char **environment, *pid;
     int fds[4];         /* what becomes 0 to 3; -1: nothing */
+    pid_t parent;       /* 0: the program outlives it */
 };
 
 _Noreturn static void become(const struct child *child)
@@ -78,6 +80,8 @@ _Noreturn static void become(const struct child *child)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
+    if (child->parent && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != child->parent))
+        _exit(NOT_THERE);
     /* Out of the way first: one of them may have the number of another. */
     for (int i = 0; i < 4; i++)
         high[i] = child->fds[i] < 0 ? -1 : fcntl(child->fds[i], F_DUPFD_CLOEXEC, 4);
@@ -89,7 +93,7 @@ _Noreturn static void become(const struct child *child)
     _exit(NOT_THERE);
 }
 
-int program_start(struct program *program, const char *const *argv, int listener, int output, struct df_error *err)
+static int start(struct program *program, const char *const *argv, int listener, int output, pid_t parent, struct df_error *err)
 {
     char pid[32] = "LISTEN_PID=";
     CLEANUP(cleanup_free) char **environment = make_environment(pid);
@@ -98,7 +102,7 @@ int program_start(struct program *program, const char *const *argv, int listener
     *program = (struct program){ .error_output = -1 };
     if (!environment || nothing < 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return error_errno(err, environment ? -errno : -ENOMEM, "cannot start '%s'", argv[0]);
-    const struct child child = { argv, environment, pid + strlen(pid), { nothing, output < 0 ? nothing : output, ends[1], listener } };
+    const struct child child = { argv, environment, pid + strlen(pid), { nothing, output < 0 ? nothing : output, ends[1], listener }, parent };
     program->pid = fork();
     if (!program->pid)
         become(&child);
@@ -111,6 +115,11 @@ int program_start(struct program *program, const char *const *argv, int listener
     }
     program->error_output = ends[0];
     return 0;
+}
+
+int program_start(struct program *program, const char *const *argv, int listener, int output, struct df_error *err)
+{
+    return start(program, argv, listener, output, 0, err);
 }
 
 /* -------------------------------------------------------------------- end */
@@ -202,7 +211,8 @@ int program_run(struct program *program, const char *const *argv, char **output,
     if (output && pipe2(ends, O_CLOEXEC) < 0)
         return error_errno(err, -errno, "cannot start '%s'", argv[0]);
     from = ends[0];
-    int r = program_start(program, argv, -1, ends[1], err);
+    /* It may wait for ever (a backing file on a server that is silent), and the thread that started it waits here: so it ends with that. */
+    int r = start(program, argv, -1, ends[1], getpid(), err);
     if (ends[1] >= 0)
         close(ends[1]);
     if (r < 0)

@@ -2,11 +2,12 @@
 /*
  * An image file that is not raw: a qemu-nbd is started for it, and read from.
  *
- * Nothing of it outlives us.  All connections are made before qemu-nbd is
- * started, through a socket that has its name for a moment only, in a directory
- * that is ours; they wait in its queue.  So nobody else can connect, there is
- * no race at the start, no file to be left behind; and qemu-nbd, which is not
- * told to persist, ends when the last connection does, however we end.
+ * Nothing of it outlives us; nor does the qemu-img that is asked before
+ * (program.c).  All connections are made before qemu-nbd is started, through a
+ * socket that has its name for a moment only, in a directory that is ours; they
+ * wait in its queue.  So nobody else can connect, there is no race at the start,
+ * no file to be left behind; and qemu-nbd, which is not told to persist, ends
+ * when the last connection does, however we end.
  */
 #include <errno.h>
 #include <limits.h>
