@@ -128,6 +128,7 @@ refuse 1 "cannot read 'gone'" -- "${diff[@]}" old new --verify-against gone
 echo '[{"start":0,"length":512,"dirty":true},{"start":512,"length":268434944,"dirty":false}]' >fine.json
 refuse 1 "'fine.json' is finer than granularity 65536: give its own, at most '--granularity 512'" -- "${diff[@]}" old new --verify-against fine.json --bitmap-format json
 rm fine.json
+(ulimit -f 8; refuse 1 "cannot write 'big.raw': File too large" -- "${diff[@]}" old new --granularity 512 --format raw -o big.raw)
 refuse 1 "has no bitmap 'other' \(of 1\)" -- "${diff[@]}" old new --verify-against out.qcow2 --bitmap other
 refuse 1 "has granularity 65536 and --granularity is 4096" -- "${diff[@]}" old new --verify-against out.qcow2 --granularity 4K
 refuse 1 "disk 'longer' has $((300 << 20)) bytes and 'out.qcow2' is of one with $((256 << 20))" -- "${diff[@]}" old longer --verify-against out.qcow2

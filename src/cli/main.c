@@ -106,6 +106,7 @@ int main(int argc, char **argv)
     }
     log_set_level(LOG_LEVEL_WARNING);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);           /* an error of the write (EFBIG) says it */
     int r = fault_start(&cli.err);      /* files are mapped that others may cut (image/file.c) */
     if (!r)
         r = cli_start(&cli);

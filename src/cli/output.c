@@ -16,7 +16,7 @@
 #include "base/files.h"
 #include "cli/cli.h"
 
-static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 
 /* What the handler removes: set before it is installed, and its name is never used twice. */
 static char doomed[sizeof ((struct output *)0)->temporary];

@@ -70,9 +70,10 @@ static void find_place(const char *name, const char *format, struct place *place
     *place = (struct place){ .kind = strcmp(format, "raw") ? PLACE_GUEST : PLACE_FILE, .device = st.st_dev, .inode = st.st_ino };
 }
 
-static int read_layer(const json_t *json, struct nbd_layer *layer, struct df_error *err)
+/* path: of the first file, since JSON has no names that are not UTF-8; or NULL. */
+static int read_layer(const json_t *json, const char *path, struct nbd_layer *layer, struct df_error *err)
 {
-    const char *name = json_string_value(json_object_get(json, "filename"));
+    const char *name = path ? path : json_string_value(json_object_get(json, "filename"));
     const char *format = json_string_value(json_object_get(json, "format"));
     json_int_t size = json_integer_value(json_object_get(json, "virtual-size"));
     if (!name || !format || size < 0)
@@ -123,7 +124,7 @@ static int read_layers(struct chain *chain, const char *path, const char *format
     if (!chain->layers)
         return error_errno(err, -ENOMEM, "cannot read '%.1024s'", shown(path));
     for (; chain->nlayers < n && !r; chain->nlayers++)
-        r = read_layer(json_array_get(json, chain->nlayers), &chain->layers[chain->nlayers], err);
+        r = read_layer(json_array_get(json, chain->nlayers), chain->nlayers ? NULL : path, &chain->layers[chain->nlayers], err);
     return r ? r : make_options(chain, path, format, json, err);
 }
 
