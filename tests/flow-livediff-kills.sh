@@ -114,6 +114,7 @@ for clean in KILL TERM; do
     lost_bitmap --persistent
     held $((12 * 1048576))
     eventually "something is compared" is_on_its_way
+    uuid=$(field diff "$(a --json bitmap show vda daily)")
     kill -KILL "$held"
     wait "$held" 2>/dev/null || :
     stop a "$clean"
@@ -123,6 +124,8 @@ for clean in KILL TERM; do
     start a
     expect "flags after the restart" "$(flags a vda daily busy inconsistent readonly)" "busy=true inconsistent=true readonly=false"
     expect "position after the restart" "$(position)" 0
+    # Nobody's report of what he read before is taken.
+    [ "$(field diff "$(a --json bitmap show vda daily)")" != "$uuid" ] || fail "the comparison has the UUID that it had before"
     a --json bitmap diff vda daily --against "$dir/old" >"$dir/result"
     expect "what is read" "$(field read "$(cat "$dir/result")")" $((2 * size))
     expect "flags when it is complete" "$(flags a vda daily busy inconsistent)" "busy=false inconsistent=false"

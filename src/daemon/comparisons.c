@@ -43,6 +43,7 @@ struct comparisons {
     struct known *list;         /* newest first */
     struct call *queue;         /* the first one is being worked on */
     int64_t progress_ms, snapshot_ms;
+    uint64_t seq;               /* of the last event; those of sessions have their own */
 };
 
 struct handler {
@@ -74,7 +75,7 @@ static void publish(struct comparisons *all, struct known *k, const char *what)
 {
     struct out out;
     char topic[64], type[32], text[UUID_TEXT_BYTES];
-    uint64_t seq = ++all->engine->seq;
+    uint64_t seq = ++all->seq;
     snprintf(topic, sizeof topic, "diff/%s/%s", uuid_format(k->c.uuid, text), what);
     snprintf(type, sizeof type, "diff-%s", what);
     message_begin(&out, type, seq);
@@ -201,8 +202,8 @@ static unsigned under_way(const struct comparisons *all)
 static int refuse_other(const struct comparison *c, const struct comparison *other, struct df_error *err)
 {
     if (!strcmp(c->against, other->against))
-        return error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is being compared with '%.1024s' as it was (%" PRIu64 " of %" PRIu64 " bytes), and it has changed since, "
-                         "or is read in another format: 'dirtyferry bitmap diff %s %s --cancel' ends that, then begin again",
+        return error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is being compared with '%.1024s' as it was (%" PRIu64 " of %" PRIu64 " bytes), and that "
+                         "has changed since, or it or the disk is read from another place or in another format: 'dirtyferry bitmap diff %s %s --cancel' ends that, then begin again",
                          c->bitmap, c->disk, other->against, other->position, other->size, c->disk, c->bitmap);
     return error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is being compared with '%.1024s' (%" PRIu64 " of %" PRIu64 " bytes): "
                      "'dirtyferry bitmap diff %s %s --against %.1024s' goes on with that, 'dirtyferry bitmap diff %s %s --cancel' ends it",

@@ -196,24 +196,37 @@ int work_cancel(const struct engine *engine, int dirfd, struct comparison *c, st
 
 /* ---------------------------------------------------------------- recover */
 
-static void begin_again(int dirfd, struct df_disk *disk, struct comparison *c)
+/*
+ * By another name: a report of what was read before the restart, which may come
+ * as late as it likes, is about nothing then.  Killed behind the cancel, what is
+ * found is at 0 and has no bitmap: it is forgotten.
+ */
+static void begin_again(const struct engine *engine, int dirfd, struct df_disk *disk, struct comparison *c)
 {
     struct df_error err;
-    c->position = c->different = c->unread = 0;
-    int r = comparison_write(dirfd, c, &err);
+    struct comparison old = *c;
+    old.position = old.different = old.unread = 0;
+    int r = comparison_write(dirfd, &old, &err);
+    if (!r)
+        r = disk_compare_cancel(disk, c->bitmap, c->uuid, &err);
+    if (!r)
+        r = begin_new(engine, dirfd, disk, &old, &err);
+    comparison_remove(dirfd, c);
     if (r < 0) {
         log_error("%s", err.message);
-        comparison_remove(dirfd, c);
+        disk_compare_cancel(disk, c->bitmap, c->uuid, NULL);
+        c->state = COMPARISON_CANCELLED;
+        note(dirfd, c);
+        return;
     }
-    if (disk_compare_begin(disk, c->bitmap, c->uuid, &err) < 0)     /* it stays inconsistent, and says so at the end */
-        log_error("%s", err.message);
+    *c = old;
 }
 
 static bool recover_ours(const struct engine *engine, int dirfd, struct df_disk *disk, struct comparison *c)
 {
     struct df_error err;
     if (engine->rebooted)
-        begin_again(dirfd, disk, c);
+        begin_again(engine, dirfd, disk, c);
     else if (c->position == c->size && complete(dirfd, disk, c, &err) < 0)
         log_error("%s", err.message);
     return true;
