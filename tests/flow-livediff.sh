@@ -63,7 +63,7 @@ touch -d '2001-02-03' "$dir/old"
 refuse 1 "with '$dir/old' as it was .*has changed since, .*--cancel' ends that, then begin again" -- a bitmap diff vda daily --against "$dir/old"
 refuse 1 "cannot be moved: a comparison fills it" -- "$dirtyferry" prepare vda/daily --from "${control[a]}" --to "${control[b]}"
 # Another bitmap of the disk may be compared at the same time, or moved.
-a bitmap diff vda other --against "$dir/new" >/dev/null
+a bitmap diff vda other --against "$dir/other" >/dev/null
 a cancel "$("$dirtyferry" prepare vda/other --from "${control[a]}" --to "${control[b]}")" >/dev/null
 go
 join 0
@@ -148,6 +148,27 @@ go
 join 1
 grep -q "^dirtyferry: the comparison of bitmap 'daily' of disk 'vda' was cancelled" "$dir/held.err" || fail "it says: $(cat "$dir/held.err")"
 check_bits "a cancelled one: it has what differs, and had it before"
+
+# ---- two at once: each goes on where the other is, and one of them completes it
+held $((8 * MiB))
+eventually "something is compared" is_on_its_way
+a bitmap diff vda daily --against "$dir/old" >/dev/null
+go
+wait "$held" || fail "the slower one ends with $?: $(cat "$dir/held.err")"
+expect "the slower one" "$(field state "$(cat "$dir/held.out")")" complete
+check_bits "two at once"
+
+# ---- one of the wrong disk is not gone on with; the disk itself is no backup of it
+cp "$dir/old" "$dir/wrong"
+held $((8 * MiB)) --data "$dir/wrong"
+eventually "something is compared" is_on_its_way
+kill -KILL "$held"
+wait "$held" 2>/dev/null || :
+refuse 1 "or it or the disk is read from another place.*--cancel" -- a bitmap diff vda daily --against "$dir/old"
+a bitmap diff vda daily --cancel
+ln "$dir/new" "$dir/link"
+refuse 1 "'$dir/link' is the disk 'vda' itself: name its last backup" -- a bitmap diff vda daily --against "$dir/link"
+rm "$dir/link"
 
 # ---- what cannot be read
 DF_EIO=$((9 * MiB + 5)) refuse 1 "stays busy: the same command goes on at" -- "$slow" -c "${control[a]}" bitmap diff vda daily --against "$dir/old"

@@ -41,7 +41,7 @@ struct live {
 
     /* the next report */
     uint64_t unread_before;         /* by those who compared until now */
-    uint64_t end;                   /* from `position` to here */
+    uint64_t from, end;             /* not behind `position`: somebody else may report too */
     uint64_t numbers[WIRE_EXTENT_NUMBERS];
     size_t n;
     int64_t sent_ms;
@@ -150,7 +150,7 @@ static int begin(struct live *l)
         return r;
     take_reply(l, reply->root);
     l->unread_before = l->unread;
-    l->end = l->position;
+    l->from = l->end = l->position;
     return 0;
 }
 
@@ -160,8 +160,8 @@ static int send_once(struct live *l)
     struct out out;
     client_begin(&out, "diff-report");
     out_text(&out, "diff", l->diff);
-    out_u64(&out, "offset", l->position);
-    out_u64(&out, "length", l->end - l->position);
+    out_u64(&out, "offset", l->from);
+    out_u64(&out, "length", l->end - l->from);
     out_list(&out, "extents");
     for (size_t i = 0; i < l->n; i++)
         out_u64(&out, NULL, l->numbers[i]);
@@ -189,6 +189,7 @@ static int report(struct live *l)
     if (r < 0)
         return r;
     l->n = 0;
+    l->from = l->end;
     draw(l);
     return 0;
 }
@@ -221,7 +222,7 @@ static int stopped(struct live *l, int r)
     struct df_error why = l->cli->err;
     if (l->report_failed && (r == -ENOENT || r == -ECANCELED))      /* somebody has ended it */
         return r;
-    if (!l->report_failed && l->end > l->position)
+    if (!l->report_failed && l->end > l->from)
         report(l);
     if (is_interrupted())
         return error_set(&l->cli->err, -EINTR, "stopped at %" PRIu64 " of %" PRIu64 " bytes, bitmap '%s' of disk '%s' stays busy: "

@@ -8,27 +8,55 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+
+#include <xxhash.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "image/diff.h"
 
+/* Which contents the disk was read as: going on with other ones would leave out what was compared before. */
+static int identify_data(struct cli *cli, const struct live_inputs *in, struct stat *st, char *text, size_t nbytes)
+{
+    *st = (struct stat){ 0 };
+    if (image_is_uri(in->data))
+        snprintf(text, nbytes, "%016" PRIx64, (uint64_t)XXH3_64bits(in->data, strlen(in->data)));
+    else if (stat(in->data, st) < 0)
+        return error_errno(&cli->err, -errno, "cannot read '%.1024s'", in->data);
+    else
+        snprintf(text, nbytes, "%.32s %llx:%llx:%llx", in->data_format ? in->data_format : "raw", (unsigned long long)st->st_dev, (unsigned long long)st->st_ino,
+                 (unsigned long long)st->st_rdev);
+    return 0;
+}
+
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+    return S_ISBLK(a->st_mode) ? S_ISBLK(b->st_mode) && a->st_rdev == b->st_rdev : a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
 static int identify(struct cli *cli, struct live_inputs *in)
 {
-    struct stat st;
+    struct stat st, data_st;
+    char data[96];
+    int r = identify_data(cli, in, &data_st, data, sizeof data);
+    if (r < 0)
+        return r;
     if (image_is_uri(in->against)) {
         snprintf(in->label, sizeof in->label, "%s", in->against);
-        snprintf(in->stamp, sizeof in->stamp, "nbd %" PRIu64 " for %" PRIu64, in->old->size, in->size);
+        snprintf(in->stamp, sizeof in->stamp, "nbd %" PRIu64 " for %" PRIu64 " %s", in->old->size, in->size, data);
         return 0;
     }
     CLEANUP(cleanup_free) char *path = realpath(in->against, NULL);
     if (!path || stat(path, &st) < 0)
         return error_errno(&cli->err, -errno, "cannot read '%.1024s'", in->against);
+    if (is_same(&st, &data_st))
+        return error_set(&cli->err, -EINVAL, "'%.1024s' is the disk '%s' itself: name its last backup by --against", in->against, in->disk);
     snprintf(in->label, sizeof in->label, "%s", path);
-    snprintf(in->stamp, sizeof in->stamp, "%.32s %llx:%llx:%llx %" PRIu64 " %lld.%09ld for %" PRIu64, in->against_format ? in->against_format : "-",
+    snprintf(in->stamp, sizeof in->stamp, "%.32s %llx:%llx:%llx %" PRIu64 " %lld.%09ld for %" PRIu64 " %s", in->against_format ? in->against_format : "-",
              (unsigned long long)st.st_dev, (unsigned long long)st.st_ino, (unsigned long long)st.st_rdev, in->old->size,
-             (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, in->size);
+             (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, in->size, data);
     return 0;
 }
 
