@@ -62,7 +62,7 @@ libwire_la_SOURCES = \
 	src/wire/dump.c src/wire/dumpmap.c src/wire/dump.h
 
 noinst_LTLIBRARIES += libimage.la
-libimage_la_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS) $(JANSSON_CFLAGS)
+libimage_la_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS) $(XXHASH_CFLAGS) $(JANSSON_CFLAGS)
 libimage_la_LIBADD = $(LIBNBD_LIBS) $(JANSSON_LIBS)
 libimage_la_SOURCES = src/image/nbdlink.c src/image/nbdlink.h src/image/nbd.c src/image/nbd.h \
 	src/image/image.c src/image/image.h src/image/file.c src/image/blocks.c src/image/blocks.h \

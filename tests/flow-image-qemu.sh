@@ -191,7 +191,7 @@ holds()
 
 go_on()
 {
-    echo >&7
+    (trap '' PIPE; echo >&7) 2>/dev/null || :       # one that was killed is gone
     exec 7>&-
     reader_status=0
     wait "$reader" 2>/dev/null || reader_status=$?

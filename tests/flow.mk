@@ -7,14 +7,14 @@ flow_tests = \
 	tests/flow-workers.sh tests/flow-frames-lost.sh tests/flow-cancel.sh tests/flow-fence.sh \
 	tests/flow-bad-input.sh tests/flow-json-help.sh tests/flow-restart.sh tests/flow-bus.sh \
 	tests/flow-dump.sh tests/flow-import.sh tests/flow-qcow2.sh tests/flow-nbd-import.sh \
-	tests/flow-image-nbd.sh tests/flow-image-qemu.sh tests/flow-diff.sh tests/flow-diff-inputs.sh tests/flow-diff-shared.sh \
+	tests/flow-image-nbd.sh tests/flow-image-qemu.sh tests/flow-diff.sh tests/flow-diff-inputs.sh tests/flow-diff-shared.sh tests/flow-diff-errors.sh \
 	tests/flow-resize.sh tests/flow-pivot.sh tests/flow-keygen.sh \
 	tests/flow-keys.sh tests/flow-privilege.sh \
 	tests/flow-files.sh tests/flow-scribble.sh tests/flow-livediff.sh tests/flow-livediff-kills.sh \
 	tests/install-check.sh tests/layers.sh
 
 TESTS += $(flow_tests)
-EXTRA_DIST += $(flow_tests) tests/flow-common.sh tests/proxy.py tests/sandbox.py tests/qcow2_bits.py tests/diff_check.py \
+EXTRA_DIST += $(flow_tests) tests/flow-common.sh tests/proxy.py tests/sandbox.py tests/qcow2_bits.py tests/diff_check.py tests/fuse_eio.py \
 	tests/livediff-common.sh tests/livediff_oracle.py
 
 check_PROGRAMS += tests/hold-section tests/df-inconsistent tests/df-scribble tests/df-image

@@ -36,6 +36,11 @@ static bool is_same(const struct stat *a, const struct stat *b)
     return S_ISBLK(a->st_mode) ? S_ISBLK(b->st_mode) && a->st_rdev == b->st_rdev : a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
+static void stamp(struct live_inputs *in, const char *format, const char *data)
+{
+    snprintf(in->stamp, sizeof in->stamp, "%.32s %016" PRIx64 " %" PRIu64 " for %" PRIu64 " %s", format, in->old->identity, in->old->size, in->size, data);
+}
+
 static int identify(struct cli *cli, struct live_inputs *in)
 {
     struct stat st, data_st;
@@ -45,7 +50,7 @@ static int identify(struct cli *cli, struct live_inputs *in)
         return r;
     if (image_is_uri(in->against)) {
         snprintf(in->label, sizeof in->label, "%s", in->against);
-        snprintf(in->stamp, sizeof in->stamp, "nbd %" PRIu64 " for %" PRIu64 " %s", in->old->size, in->size, data);
+        stamp(in, "nbd", data);
         return 0;
     }
     CLEANUP(cleanup_free) char *path = realpath(in->against, NULL);
@@ -54,9 +59,7 @@ static int identify(struct cli *cli, struct live_inputs *in)
     if (is_same(&st, &data_st))
         return error_set(&cli->err, -EINVAL, "'%.1024s' is the disk '%s' itself: name its last backup by --against", in->against, in->disk);
     snprintf(in->label, sizeof in->label, "%s", path);
-    snprintf(in->stamp, sizeof in->stamp, "%.32s %llx:%llx:%llx %" PRIu64 " %lld.%09ld for %" PRIu64 " %s", in->against_format ? in->against_format : "-",
-             (unsigned long long)st.st_dev, (unsigned long long)st.st_ino, (unsigned long long)st.st_rdev, in->old->size,
-             (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, in->size, data);
+    stamp(in, in->against_format ? in->against_format : "-", data);
     return 0;
 }
 

@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 
 #include <jansson.h>
+#include <xxhash.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -61,17 +62,21 @@ static int check_file(const char *name, const char *format, struct df_error *err
     return program_explain(&program, argv[0], shown(name), err);
 }
 
-static void find_place(const char *name, const char *format, struct place *place)
+/* Of one that is not here only the name is known. */
+static void find_place(const char *name, const char *format, struct place *place, uint64_t *identity)
 {
     struct stat st;
+    bool is_here = is_path(name) && stat(name, &st) == 0;
+    const uint64_t both[] = { *identity, is_here ? image_file_identity(&st) : XXH3_64bits(name, strlen(name)) };
+    *identity = XXH3_64bits(both, sizeof both);
     *place = (struct place){ .kind = PLACE_UNKNOWN };
-    if (!is_path(name) || stat(name, &st) < 0)
+    if (!is_here)
         return;
     *place = (struct place){ .kind = strcmp(format, "raw") ? PLACE_GUEST : PLACE_FILE, .device = st.st_dev, .inode = st.st_ino };
 }
 
 /* path: of the first file, since JSON has no names that are not UTF-8; or NULL. */
-static int read_layer(const json_t *json, const char *path, struct nbd_layer *layer, struct df_error *err)
+static int read_layer(const json_t *json, const char *path, struct nbd_layer *layer, uint64_t *identity, struct df_error *err)
 {
     const char *name = path ? path : json_string_value(json_object_get(json, "filename"));
     const char *format = json_string_value(json_object_get(json, "format"));
@@ -79,7 +84,7 @@ static int read_layer(const json_t *json, const char *path, struct nbd_layer *la
     if (!name || !format || size < 0)
         return error_set(err, -EPROTO, "what 'qemu-img info' says has no filename, format and virtual-size: is it QEMU's?");
     layer->size = (uint64_t)size;
-    find_place(name, format, &layer->place);
+    find_place(name, format, &layer->place, identity);
     return strcmp(format, "raw") ? check_file(name, format, err) : 0;
 }
 
@@ -124,7 +129,7 @@ static int read_layers(struct chain *chain, const char *path, const char *format
     if (!chain->layers)
         return error_errno(err, -ENOMEM, "cannot read '%.1024s'", shown(path));
     for (; chain->nlayers < n && !r; chain->nlayers++)
-        r = read_layer(json_array_get(json, chain->nlayers), chain->nlayers ? NULL : path, &chain->layers[chain->nlayers], err);
+        r = read_layer(json_array_get(json, chain->nlayers), chain->nlayers ? NULL : path, &chain->layers[chain->nlayers], &chain->identity, err);
     return r ? r : make_options(chain, path, format, json, err);
 }
 

@@ -11,6 +11,7 @@
 struct chain {
     struct nbd_layer *layers;   /* from the image down */
     unsigned nlayers;
+    uint64_t identity;          /* of all of them, see struct image */
     char *options;              /* for QEMU to open it with, as --image-opts */
 };
 

@@ -118,6 +118,8 @@ static int compare_piece(struct lane *lane, const struct stretch *s, uint64_t of
 static bool compare_views(struct lane *lane, const struct stretch *s, struct compared *c)
 {
     struct image *old = s->action == PLAN_NEW_ALONE ? NULL : lane->diff->old, *new = s->action == PLAN_OLD_ALONE ? NULL : lane->diff->new;
+    if ((old && !old->ops->view) || (new && !new->ops->view))
+        return false;
     if ((old && !image_view(old, lane->index, s->offset, s->length, &lane->old)) || (new && !image_view(new, lane->index, s->offset, s->length, &lane->new)))
         return false;
     if (!is_equal(lane, s->action, 0, s->length))

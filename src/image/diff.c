@@ -31,7 +31,7 @@
 
 #define SLOTS     (4 * IMAGE_LANES_MAX)
 #define LANES_MIN 4             /* NBD servers want several questions at once, however few processors there are */
-#define LANES_MAX 6             /* memory: each may have two views and two pieces */
+#define LANES_MAX 5             /* memory: each may have two views and two pieces */
 #define STOP_MS   100           /* how late `stop` may be noticed */
 
 struct slot {

@@ -10,6 +10,7 @@
  * page that is not there any more, or cannot be read, is a fault; it is caught
  * where fault_start() was called (bitmap/fault.h), and elsewhere nothing is
  * mapped.  Then the stretch is read, for an error with its place and reason.
+ * (Not MAP_POPULATE: the kernel tries a page that cannot be read for ever.)
  */
 #include "image/image.h"
 
@@ -20,6 +21,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+
+#include <xxhash.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -181,7 +184,7 @@ static bool file_view(struct image *image, unsigned lane, uint64_t offset, size_
     size_t whole_pages = (nbytes + f->page_bytes - 1) / f->page_bytes * f->page_bytes;
     atomic_store_explicit(&w->broken, false, memory_order_relaxed);     /* only this thread looks at the window */
     *bytes = w->base;
-    if (mmap(w->base, nbytes, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE, f->fd, (off_t)offset) == MAP_FAILED)
+    if (mmap(w->base, nbytes, PROT_READ, MAP_SHARED | MAP_FIXED, f->fd, (off_t)offset) == MAP_FAILED)
         return window_lose(w, whole_pages);
     return true;
 }
@@ -207,6 +210,12 @@ static const struct image_ops file_ops = {
 
 /* ------------------------------------------------------------------- open */
 
+uint64_t image_file_identity(const struct stat *st)
+{
+    const uint64_t words[] = { st->st_dev, st->st_ino, st->st_rdev, (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec };
+    return XXH3_64bits(words, sizeof words);
+}
+
 static int find_size(struct file *f, const char *path, struct df_error *err)
 {
     struct stat st;
@@ -216,6 +225,7 @@ static int find_size(struct file *f, const char *path, struct df_error *err)
     f->image.size = (uint64_t)end;
     f->device = st.st_dev;
     f->inode = st.st_ino;
+    f->image.identity = image_file_identity(&st);
     f->has_holes = true;
     return 0;
 }

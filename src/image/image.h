@@ -45,6 +45,7 @@ struct image {
     char *name;             /* as the user wrote it */
     uint64_t size;          /* bytes; it stays what it was at the opening */
     size_t piece_bytes;     /* what a read should be of, a power of two */
+    uint64_t identity;      /* another one when the files that it is read from are others, or have changed; of a server that of its URI */
 };
 
 struct image_ops {
@@ -95,7 +96,11 @@ bool image_view_holds(const struct image *image, unsigned lane);
 
 /* ---- the kinds; `image` is allocated by them, and named by image_open() */
 
+struct stat;
+
 /* file.c */
+/* To be mixed into an identity. */
+uint64_t image_file_identity(const struct stat *st);
 int image_file_open(const char *path, const struct image_how *how, struct image **image, struct df_error *err);
 void image_file_relate(struct image *a, struct image *b);
 /* nbdimage.c */

@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -26,6 +28,7 @@
 #define REQUEST_BYTES   (UINT32_C(256) << 10)   /* qemu-nbd is slower with 1 MiB, and with 64 KiB */
 #define PIECE_BYTES     IMAGE_PIECE_MAX         /* four requests in flight: somebody has to wait for the network */
 #define IN_FLIGHT       16
+#define MORE_MS         2000        /* a server that has answered once answers a further connection so soon, or not at all */
 #define BLOCK_BYTES_MAX 65536       /* of the protocol */
 #define BOUNCE_BYTES    (IMAGE_PIECE_MAX + 2 * BLOCK_BYTES_MAX)
 
@@ -154,7 +157,7 @@ static int read_unaligned(struct nbd_image *image, struct nbd_lane *lane, uint64
 static int nbd_image_read(struct image *opaque, unsigned number, uint64_t offset, void *buffer, size_t nbytes, struct df_error *err)
 {
     struct nbd_image *image = (struct nbd_image *)opaque;
-    struct nbd_lane *lane = &image->lanes[image->nlanes > 1 ? 1 + number : 0];
+    struct nbd_lane *lane = &image->lanes[image->nlanes > 1 ? 1 + number % (image->nlanes - 1) : 0];
     struct df_error own;
     err = err ? err : &own;         /* the sentence of a lost image is kept */
     LOCK_SCOPE(&lane->lock);
@@ -193,11 +196,13 @@ static int open_lane(struct nbd_image *image, const struct nbd_image_how *how, c
     int fd = how->uri ? -1 : steal_fd(&how->fds[image->nlanes]);
     pthread_mutex_init(&lane->lock, NULL);
     image->nlanes++;
-    int r = nbd_link_open(&lane->link, how->name, how->uri, fd, how->timeout_ms, err);
+    bool is_first = image->nlanes == 1;
+    int r = nbd_link_open(&lane->link, how->name, how->uri, fd, is_first || !how->uri || how->timeout_ms < MORE_MS ? how->timeout_ms : MORE_MS, err);
     if (!r)
         r = nbd_link_go(&lane->link, contexts, ncontexts, err);
     if (r < 0)
         return r;
+    lane->link.timeout_ms = how->timeout_ms;
     /* libnbd would clear each buffer before it is filled. */
     nbd_set_pread_initialize(lane->link.nbd, false);
     int64_t size = nbd_get_size(lane->link.nbd);
@@ -208,6 +213,27 @@ static int open_lane(struct nbd_image *image, const struct nbd_image_how *how, c
                          how->name, image->image.size, size);
     image->image.size = (uint64_t)size;
     return 0;
+}
+
+static void drop_lane(struct nbd_image *image)
+{
+    struct nbd_lane *lane = &image->lanes[--image->nlanes];
+    nbd_link_close(&lane->link);
+    pthread_mutex_destroy(&lane->lock);
+}
+
+/* A server may take fewer connections than that (qemu-nbd --shared=4) and let the next one wait: those that there are do it too. */
+static int open_more_lanes(struct nbd_image *image, const struct nbd_image_how *how, struct df_error *err)
+{
+    struct df_error why;
+    int r = 0;
+    for (unsigned i = 0; i < how->lanes && !r; i++)
+        r = open_lane(image, how, NULL, 0, &why);
+    if (how->uri && (r == -ETIMEDOUT || r == -ECONNRESET || r == -ECONNREFUSED)) {
+        drop_lane(image);
+        return 0;
+    }
+    return r < 0 ? error_set(err, r, "%s", why.message) : 0;
 }
 
 /* libnbd has checked that block sizes are powers of two that the protocol allows, else they are 0. */
@@ -252,9 +278,8 @@ int nbd_image_open(const struct nbd_image_how *how, struct image **out, struct d
         r = open_lane(nbd, how, nbd_contexts, how->nlayers > 1 ? NBD_CONTEXTS : NBD_DEPTH, err);
     if (!r)
         r = prepare_requests(nbd, err);
-    bool many = !r && (how->fds || nbd_can_multi_conn(nbd->lanes[0].link.nbd) == 1);
-    for (unsigned i = 0; i < how->lanes && many && !r; i++)
-        r = open_lane(nbd, how, NULL, 0, err);
+    if (!r && (how->fds || nbd_can_multi_conn(nbd->lanes[0].link.nbd) == 1))
+        r = open_more_lanes(nbd, how, err);
     if (r < 0)
         return r;
     nbd->keeper = how->keeper;
@@ -274,5 +299,8 @@ bool image_is_uri(const char *name)
 int image_nbd_open(const char *uri, const struct image_how *how, struct image **image, struct df_error *err)
 {
     const struct nbd_image_how nbd = { .name = uri, .uri = uri, .lanes = how->lanes, .timeout_ms = how->timeout_ms };
-    return nbd_image_open(&nbd, image, err);
+    int r = nbd_image_open(&nbd, image, err);
+    if (!r)
+        (*image)->identity = XXH3_64bits(uri, strlen(uri));
+    return r;
 }

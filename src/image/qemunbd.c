@@ -160,6 +160,7 @@ int image_qemu_open(const char *path, const struct image_how *how, struct image 
             explain(qemu, err);
         return err ? err->code : r;
     }
+    (*image)->identity = chain.identity;
     steal(&qemu);
     return 0;
 }
