@@ -35,9 +35,9 @@ check 'd == {}' a --json bitmap merge vda weekly daily
 check 'd == {}' a --json bitmap export vda daily "$dir/raw" --format raw
 check 'd == {}' a --json bitmap export vda daily "$dir/json" --format json
 check 'd == {}' a --json bitmap clear vda weekly
-truncate -s 1G "$dir/image"
+truncate -s 1G "$dir/image" "$dir/backup"
 check 'd.keys() == {"diff", "disk", "bitmap", "state", "size", "granularity", "different", "read", "zero", "shared", "unread", "inconsistent"} and d["state"] == "complete"' \
-    a --json bitmap diff vda weekly --against "$dir/image" --data "$dir/image"
+    a --json bitmap diff vda weekly --against "$dir/backup" --data "$dir/image"
 check 'd == {}' a --json bitmap remove vda weekly
 check 'd == {}' a --json disk writable vda
 # ---- lists and looks

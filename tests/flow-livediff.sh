@@ -166,6 +166,19 @@ kill -KILL "$held"
 wait "$held" 2>/dev/null || :
 refuse 1 "or it or the disk is read from another place.*--cancel" -- a bitmap diff vda daily --against "$dir/old"
 a bitmap diff vda daily --cancel
+if command -v qemu-nbd >/dev/null; then
+    # The same overlay, and another file behind it.
+    qemu-img create -q -f qcow2 -b old -F raw "$dir/over.qcow2"
+    "$slow" -c "${control[a]}" bitmap diff vda daily --against "$dir/over.qcow2" >/dev/null
+    held $((8 * MiB)) --against "$dir/over.qcow2"
+    eventually "something is compared" is_on_its_way
+    kill -KILL "$held"
+    wait "$held" 2>/dev/null || :
+    cp -p "$dir/old" "$dir/old.kept"
+    mv "$dir/old.kept" "$dir/old"
+    refuse 1 "with '$dir/over.qcow2' as it was .*has changed since" -- a bitmap diff vda daily --against "$dir/over.qcow2"
+    a bitmap diff vda daily --cancel
+fi
 ln "$dir/new" "$dir/link"
 refuse 1 "'$dir/link' is the disk 'vda' itself: name its last backup" -- a bitmap diff vda daily --against "$dir/link"
 rm "$dir/link"

@@ -144,8 +144,8 @@ struct df_bitmap_info {
     bool inconsistent;                  /* may lack bits: it can only be removed, or compared with a backup (dirtyferry(1), bitmap diff) */
     bool frozen;                        /* a child stands in for it */
     bool readonly;                      /* its disk is fenced */
-    bool compared;                      /* busy: it is the comparison that owns it, not a session */
     uint8_t session[DF_SESSION_BYTES];  /* who owns it, when busy */
+    bool compared;                      /* busy: it is the comparison that owns it, not a session */
 };
 
 /*

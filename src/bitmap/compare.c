@@ -121,6 +121,11 @@ static int get_compared(struct df_disk *disk, const char *name, const uint8_t *c
     return r;
 }
 
+static int refuse_cut(const struct df_disk *disk, const char *name, struct df_error *err)
+{
+    return error_set(err, -EPROTO, "bitmap '%s' of disk '%s' cannot be filled: its file was cut; cancel the comparison, remove the bitmap and add it anew", name, disk->name);
+}
+
 static int get_map(struct df_disk *disk, const char *name, const uint8_t *comparison, struct map_ref **ref, unsigned *shift, struct df_error *err)
 {
     CLEANUP(txn_abort) struct txn txn = { 0 };
@@ -131,7 +136,8 @@ static int get_map(struct df_disk *disk, const char *name, const uint8_t *compar
     if (r < 0)
         return r;
     *shift = record->granularity_shift;
-    return mapref_get(disk, record->map, record->granularity_shift, ref, err);
+    r = mapref_get(disk, record->map, record->granularity_shift, ref, err);
+    return r == -EPROTO || r == -ENOENT ? refuse_cut(disk, name, err) : r;
 }
 
 int disk_compare_set(struct df_disk *disk, const char *name, const uint8_t comparison[DF_SESSION_BYTES], const struct disk_range *ranges, size_t n,
@@ -151,7 +157,7 @@ int disk_compare_set(struct df_disk *disk, const char *name, const uint8_t compa
     bool broken = map_is_broken(ref->map);
     disk_put_map(disk, &ref);
     if (broken)
-        return error_set(err, -EPROTO, "bitmap '%s' of disk '%s' cannot be filled: its file was cut; cancel the comparison, remove the bitmap and add it anew", name, disk->name);
+        return refuse_cut(disk, name, err);
     return r < 0 ? error_errno(err, r, "bitmap '%s' of disk '%s' cannot be filled: its file system may be full", name, disk->name) : 0;
 }
 

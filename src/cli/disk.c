@@ -49,13 +49,15 @@ static int put_path(struct cli *cli, struct out *out, const char *key, const cha
         return error_errno(&cli->err, -errno, "cannot find out which directory '%s' is in", path);
     snprintf(text, sizeof text, "%s%s%s", here ? here : "", here ? "/" : "", path);
     if (strlen(text) > max)
-        return error_set(&cli->err, -EINVAL, "the path '%s' has %zu bytes: it may have %zu at most, choose a shorter one", text, strlen(text), max);
+        return error_set(&cli->err, -EINVAL, "the path '%s' has %zu bytes: at most %zu are possible, choose a shorter one", text, strlen(text), max);
     out_text(out, key, text);
     return 0;
 }
 
 static int put_data(struct cli *cli, struct out *out, const char *data)
 {
+    if (!*data)
+        return error_set(&cli->err, -EINVAL, "--data '' names nothing: give a raw file, a block device or an NBD URI");
     if (!image_is_uri(data))
         return put_path(cli, out, "data", data, DATA_MAX);
     if (strlen(data) > DATA_MAX)

@@ -151,6 +151,9 @@ static int begin(struct live *l)
     take_reply(l, reply->root);
     l->unread_before = l->unread;
     l->from = l->end = l->position;
+    if (l->position && image_is_uri(l->in.against))
+        fprintf(stderr, "dirtyferry: goes on at %" PRIu64 " of %" PRIu64 " bytes: what '%s' serves has to be the same backup as before; if it is not, --cancel and begin again\n",
+                l->position, l->in.size, l->in.against);
     return 0;
 }
 
@@ -220,7 +223,7 @@ static int tell(void *opaque, uint64_t offset, uint64_t length, enum diff_verdic
 static int stopped(struct live *l, int r)
 {
     struct df_error why = l->cli->err;
-    if (l->report_failed && (r == -ENOENT || r == -ECANCELED))      /* somebody has ended it */
+    if (l->report_failed && (r == -ENOENT || r == -ECANCELED || r == -EPROTO))      /* it cannot go on */
         return r;
     if (!l->report_failed && l->end > l->from)
         report(l);
@@ -228,7 +231,8 @@ static int stopped(struct live *l, int r)
         return error_set(&l->cli->err, -EINTR, "stopped at %" PRIu64 " of %" PRIu64 " bytes, bitmap '%s' of disk '%s' stays busy: "
                          "the same command goes on, with --cancel in place of --against it is given up",
                          l->position, l->in.size, l->bitmap, l->in.disk);
-    return error_set(&l->cli->err, r, "%.3072s; bitmap '%s' of disk '%s' stays busy: the same command goes on at %" PRIu64 " of %" PRIu64 " bytes, --cancel gives it up",
+    return error_set(&l->cli->err, r, "%.3072s; bitmap '%s' of disk '%s' stays busy: the same command goes on at %" PRIu64 " of %" PRIu64 " bytes, "
+                     "with '--on-error dirty' what cannot be read counts as different, --cancel gives it up",
                      why.message, l->bitmap, l->in.disk, l->position, l->in.size);
 }
 
@@ -313,7 +317,7 @@ static int parse(struct cli *cli, int argc, char **argv, struct live *l, bool *c
         { "data-format", required_argument, NULL, 'D' }, { "on-error", required_argument, NULL, 'e' }, { "cancel", no_argument, NULL, 'c' },
         { "help", no_argument, NULL, 'h' }, { 0 }
     };
-    const char *on_error = "stop";
+    const char *on_error = NULL;
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         switch (c) {
         case 'a': l->in.against = optarg; break;
@@ -330,10 +334,10 @@ static int parse(struct cli *cli, int argc, char **argv, struct live *l, bool *c
         return r;
     l->in.disk = argv[optind];
     l->bitmap = argv[optind + 1];
-    l->errors_differ = !strcmp(on_error, "dirty");
-    if (!l->errors_differ && strcmp(on_error, "stop"))
+    l->errors_differ = on_error && !strcmp(on_error, "dirty");
+    if (on_error && !l->errors_differ && strcmp(on_error, "stop"))
         return cli_usage(cli, "--on-error '%s' is not known: dirty or stop", on_error);
-    if (*cancels ? l->in.against || l->in.data || l->in.against_format || l->in.data_format : !l->in.against)
+    if (*cancels ? l->in.against || l->in.data || l->in.against_format || l->in.data_format || on_error : !l->in.against)
         return cli_usage(cli, "either --against or --cancel is needed, and --cancel stands alone");
     return 0;
 }

@@ -26,7 +26,7 @@ static const struct {
     { "dump", "SESSION|DISK/BITMAP FILE [--from EP]", "what a session has to send, or a bitmap, to a file", command_dump },
     { "load", "FILE [--to EP]", "and back, on the target or on any host", command_load },
     { "worker", "SESSION", "a stream worker as a process of its own", command_worker },
-    { "watch", "[SESSION]", "follow the events of a daemon", command_watch },
+    { "watch", "[SESSION|DIFF]", "follow the events of a daemon", command_watch },
     { "diff", "OLD NEW", "a bitmap from the data: what differs between two images", command_diff },
     { "keygen", "FILE [--role ROLE]...", "a key pair: certificate and secret", command_keygen },
 };

@@ -33,35 +33,40 @@ static int print_event(struct cli *cli, const struct message *event)
     return ferror(stdout);
 }
 
+/* "": everything is. */
+static bool is_about(const struct message *event, const char *uuid)
+{
+    const node *e = event->root;
+    return !*uuid || !strcmp(node_text(e, node_has(e, "diff") ? "diff" : "session"), uuid);
+}
+
 int command_watch(struct cli *cli, int argc, char **argv)
 {
     static const struct option longs[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
     CLEANUP(events_unsubscribe) struct subscription *events = NULL;
-    char prefix[64];
-    cli->usage = "Usage: dirtyferry [-c EP] [--json] watch [SESSION]\n"
-                 "Follows the events of a daemon until it is interrupted: all of them, those of\n"
-                 "comparisons (bitmap diff) too, or those of a session.\n";
+    cli->usage = "Usage: dirtyferry [-c EP] [--json] watch [SESSION|DIFF]\n"
+                 "Follows the events of a daemon until it is interrupted: all of them, or those of\n"
+                 "a session or of a comparison (bitmap diff).\n";
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;)
         return cli_option(cli, c);
     int r = cli_arguments(cli, argc, 0, 1);
     if (r)
         return r;
     uint8_t uuid[UUID_BYTES];
-    char session[UUID_TEXT_BYTES] = "";
+    char only[UUID_TEXT_BYTES] = "";
     if (optind < argc && !uuid_parse(argv[optind], uuid))
-        return cli_usage(cli, "'%s' is not a session's UUID", argv[optind]);
+        return cli_usage(cli, "'%s' is not the UUID of a session or of a comparison", argv[optind]);
     if (optind < argc)
-        uuid_format(uuid, session);     /* lower case, as in the topics */
+        uuid_format(uuid, only);        /* lower case, as in events */
     struct client *client = cli_client(cli);
     if (!client)
         return cli->err.code;
-    snprintf(prefix, sizeof prefix, "%s%s", session[0] ? "session/" : "", session);
-    r = cli_subscribe(cli, client, prefix, &events);
+    r = cli_subscribe(cli, client, "", &events);
     while (!r) {
         CLEANUP(message_free) struct message *event = NULL;
         r = events_receive(events, 1000, &event, &cli->err);
         if (r == 1)
-            r = print_event(cli, event) ? USAGE : 0;
+            r = is_about(event, only) && print_event(cli, event) ? USAGE : 0;
         if (r == USAGE)
             return 0;       /* nobody reads any more */
     }
