@@ -93,7 +93,7 @@ libqemu_la_SOURCES = \
 	src/qemu/qmp.c src/qemu/qmp.h src/qemu/node.c src/qemu/node.h \
 	src/qemu/attach.c src/qemu/attach.h src/qemu/view.c src/qemu/view.h \
 	src/qemu/remote.c src/qemu/remote.h src/qemu/qemu.h src/qemu/source.c src/qemu/target.c \
-	src/qemu/export.c src/qemu/carrier.c
+	src/qemu/export.c src/qemu/carrier.c src/qemu/compare.c
 
 noinst_LTLIBRARIES += libsession.la
 libsession_la_CFLAGS = $(AM_CFLAGS) $(MSGPACK_CFLAGS) $(ZMQ_CFLAGS) $(XXHASH_CFLAGS)
@@ -124,7 +124,7 @@ dirtyferryd_LDADD = libqemu.la libimage.la $(ENGINE_LIBS) $(CAPNG_LIBS)
 dirtyferryd_SOURCES = \
 	src/daemon/main.c src/daemon/accept.c src/daemon/admin.c src/daemon/admin.h \
 	src/daemon/stores.h src/daemon/native.c src/daemon/qemu.c \
-	src/daemon/comparison.h src/daemon/comparisons.c src/daemon/comparisonwork.c src/daemon/comparisonfile.c \
+	src/daemon/comparison.h src/daemon/comparisons.c src/daemon/comparisonwork.c src/daemon/comparisonfile.c src/daemon/comparisonqemu.c \
 	src/daemon/options.c src/daemon/options.h \
 	src/daemon/orphans.c src/daemon/orphans.h src/daemon/statedir.c src/daemon/statedir.h \
 	src/daemon/privilege.c src/daemon/privilege.h src/daemon/ready.c src/daemon/ready.h

@@ -208,11 +208,6 @@ refuse 1 "is a directory" -- a bitmap diff nowhere b --against "$dir" --data "$d
 refuse 2 "either --against or --cancel" -- a bitmap diff nowhere b
 refuse 2 "--cancel stands alone" -- a bitmap diff nowhere b --cancel --against "$dir/old"
 refuse 2 "--on-error 'ignore' is not known" -- a bitmap diff nowhere b --against "$dir/old" --on-error ignore
-refuse 2 "give --size" -- a disk add q --qemu "$dir/q" --node n --data "$dir/n"
 expect "nothing is busy" "$(a --json bitmap list nowhere | json '[b["name"] for b in d if b["busy"]]')" "[]"
 expect "nothing is left" "$(find "$dir/a/comparisons" -type f | wc -l)" 2
-# A disk of QEMU, as far as the daemon has to look.
-printf '{"socket": "/none", "node": "n"}' >"$dir/a/disks/nowhere/qemu"
-chmod 600 "$dir/a/disks/nowhere/qemu"
-refuse 1 "is QEMU's, and is not compared here: .*dirtyferry diff OLD NBD-URI --format qcow2 -o FILE.*bitmap import nowhere diff FILE.*bitmap merge nowhere b diff" -- a bitmap diff nowhere b --against "$dir/old"
 finish

@@ -18,6 +18,7 @@ endif
 qemu_flows = tests/flow-qemu-disk.sh tests/flow-qemu-transient.sh tests/flow-qemu-steps.sh \
 	tests/flow-qemu-storage.sh tests/flow-qemu-machines.sh tests/flow-qemu-mixed.sh tests/flow-qemu-writes.sh \
 	tests/flow-qemu-many.sh tests/flow-qemu-flags.sh tests/flow-qemu-link.sh \
-	tests/flow-qemu-nothing-left.sh tests/flow-qemu-changes.sh tests/flow-qemu-monitor.sh tests/flow-backup.sh
+	tests/flow-qemu-nothing-left.sh tests/flow-qemu-changes.sh tests/flow-qemu-monitor.sh tests/flow-qemu-diff.sh tests/flow-qemu-diff-ends.sh tests/flow-qemu-diff-kills.sh \
+	tests/flow-backup.sh
 TESTS += $(qemu_flows)
-EXTRA_DIST += $(qemu_flows) doc/incremental-backup.md tests/qemu-common.sh tests/qbits.py tests/qguest.py examples/qmp.py
+EXTRA_DIST += $(qemu_flows) doc/incremental-backup.md tests/qemu-common.sh tests/qdiff-common.sh tests/qbits.py tests/qguest.py examples/qmp.py

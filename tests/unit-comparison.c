@@ -24,7 +24,7 @@ static void teardown(void)
 static struct comparison example(void)
 {
     struct comparison c = { .state = COMPARISON_COMPARING, .disk = "vda", .bitmap = "früh", .against = "/b/full.raw", .stamp = "7:8", .size = 10 * MiB + 1,
-                            .granularity = 64 * KiB, .position = MiB, .different = 64 * KiB, .unread = 512 };
+                            .granularity = 64 * KiB, .position = MiB, .different = 64 * KiB, .unread = 512, .qemu = true };
     memcpy(c.uuid, "sixteen bytes..!", UUID_BYTES);
     return c;
 }
@@ -54,7 +54,7 @@ static void same(const struct comparison *a, const struct comparison *b)
     ck_assert_str_eq(a->against, b->against);
     ck_assert_str_eq(a->stamp, b->stamp);
     ck_assert(a->state == b->state && a->size == b->size && a->granularity == b->granularity && a->position == b->position && a->different == b->different &&
-              a->unread == b->unread && a->inconsistent == b->inconsistent);
+              a->unread == b->unread && a->qemu == b->qemu && a->filled == b->filled && a->inconsistent == b->inconsistent);
 }
 
 /* Every position and state that can be; the longest names; an older file is replaced. */
@@ -71,6 +71,7 @@ START_TEST(test_round)
     for (c.state = COMPARISON_COMPARING; c.state <= COMPARISON_CANCELLED; c.state++)
         for (c.position = c.state == COMPARISON_COMPLETE ? c.size : 0;; c.position = c.position ? c.size : MiB) {
             c.inconsistent = c.state == COMPARISON_COMPLETE && _i;
+            c.filled = _i;
             OK(comparison_write(dirfd, &c, &unit_err));
             OK(comparison_decode(bytes, read_file(&c, bytes), &read, &unit_err));
             same(&c, &read);

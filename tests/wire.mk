@@ -118,7 +118,7 @@ tests_unit_comparison_SOURCES = tests/unit-comparison.c tests/unit.h src/daemon/
 tests_unit_comparison_CFLAGS = $(WIRE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_comparison_LDADD = $(ENGINE_LIBS) $(CHECK_LIBS) $(XXHASH_LIBS)
 
-tests_unit_comparison_work_SOURCES = tests/unit-comparison-work.c tests/unit.h src/daemon/comparisonwork.c src/daemon/comparisonfile.c src/daemon/comparison.h
+tests_unit_comparison_work_SOURCES = tests/unit-comparison-work.c tests/unit.h src/daemon/comparisonwork.c src/daemon/comparisonqemu.c src/daemon/comparisonfile.c src/daemon/comparison.h
 tests_unit_comparison_work_CFLAGS = $(WIRE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_comparison_work_LDADD = libqemu.la libimage.la $(ENGINE_LIBS) $(CHECK_LIBS)
 

@@ -41,6 +41,10 @@ enum remote_step {
     REMOTE_MERGE,       /* the bitmap is there under its name, with the bits of the map here and of the child */
     REMOTE_WITHDRAW,    /* the child goes away */
     REMOTE_GIVE_UP,     /* the same, or with all_dirty the bitmap is there with every bit set */
+    /* comparison; WITHDRAW ends it */
+    REMOTE_COMPARE,     /* may the bitmap be filled?  Staged as it is there, without bits */
+    REMOTE_WATCH,       /* its child is there and records */
+    REMOTE_FILL,        /* the bitmap has the bits of the map here and of the child */
 };
 
 #define REMOTE_JOBS 64u             /* of a step, at most */
@@ -52,7 +56,7 @@ struct remote_job {
     const uint8_t *session;
     struct df_bitmap_info info;     /* of what is staged */
     bool all_dirty;                 /* GIVE_UP */
-    bool recorded;                  /* RECORD was done once: a child that is not there has been lost */
+    bool recorded;                  /* RECORD, or WATCH, was done once: a child that is not there has been lost */
     uint64_t late_bytes;            /* of disk, written after the pivot; READ: all, DROP: those since READ */
 };
 

@@ -140,6 +140,12 @@ static int get_map(struct df_disk *disk, const char *name, const uint8_t *compar
     return r == -EPROTO || r == -ENOENT ? refuse_cut(disk, name, err) : r;
 }
 
+int disk_compare_get_map(struct df_disk *disk, const char *name, const uint8_t comparison[DF_SESSION_BYTES], struct map_ref **ref, struct df_error *err)
+{
+    unsigned shift;
+    return get_map(disk, name, comparison, ref, &shift, err);
+}
+
 int disk_compare_set(struct df_disk *disk, const char *name, const uint8_t comparison[DF_SESSION_BYTES], const struct disk_range *ranges, size_t n,
                      struct df_error *err)
 {

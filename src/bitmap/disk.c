@@ -118,10 +118,10 @@ static void remove_tree(int disks, const char *name)
 
 int df_disk_create(const char *state_dir, const char *name, uint64_t size, struct df_error *err)
 {
-    return disk_create_attached(state_dir, name, size, NULL, NULL, err);
+    return disk_create_attached(state_dir, name, size, NULL, 0, err);
 }
 
-int disk_create_attached(const char *state_dir, const char *name, uint64_t size, const char *file, const char *text, struct df_error *err)
+int disk_create_attached(const char *state_dir, const char *name, uint64_t size, const struct disk_note *notes, size_t n, struct df_error *err)
 {
     uint8_t boot[BOOT_ID_BYTES];
     int r = check_name(name, err);
@@ -141,8 +141,8 @@ int disk_create_attached(const char *state_dir, const char *name, uint64_t size,
         return error_errno(err, -errno, "cannot create disk '%s' in '%s'", name, state_dir);
     CLEANUP(cleanup_fd) int dirfd = open_dir_at(disks, fresh);
     r = dirfd < 0 ? dirfd : write_disk(dirfd, size, disks_st.st_mode & S_ISGID, boot);
-    if (!r && file)
-        r = write_attachment(dirfd, file, text);
+    for (size_t i = 0; !r && i < n; i++)
+        r = notes[i].text ? write_attachment(dirfd, notes[i].file, notes[i].text) : 0;
     if (!r)
         r = files_sync_directory(dirfd);
     if (!r && renameat2(disks, fresh, disks, name, RENAME_NOREPLACE) < 0)

@@ -155,8 +155,12 @@ static inline bool record_is_kept(const struct record *record)
     return record->flags & RECORD_PERSISTENT || (record->state != RECORD_IDLE && record->state != RECORD_COMPARED);
 }
 
-/* df_disk_create(), with that file. */
-int disk_create_attached(const char *state_dir, const char *name, uint64_t size, const char *file, const char *text, struct df_error *err);
+struct disk_note {
+    const char *file, *text;    /* NULL: there is none */
+};
+
+/* df_disk_create(), with these files. */
+int disk_create_attached(const char *state_dir, const char *name, uint64_t size, const struct disk_note *notes, size_t n, struct df_error *err);
 /* 1: there is one; 0: there is none, or no disk that can be opened; or an error, -EPROTO if it is not what it should be. */
 int disk_attachment(const char *state_dir, const char *name, const char *file, char text[DISK_ATTACHMENT_BYTES + 1], struct df_error *err);
 
@@ -278,6 +282,8 @@ int disk_compare_begin(struct df_disk *disk, const char *bitmap, const uint8_t c
 /* -ENOENT, here and below: there is no such bitmap, or it is not this comparison's.  -ENOSPC leaves the bitmap as good as before. */
 int disk_compare_set(struct df_disk *disk, const char *bitmap, const uint8_t comparison[DF_SESSION_BYTES], const struct disk_range *ranges, size_t n,
                      struct df_error *err);
+/* The bits, to be read; disk_put_map(). */
+int disk_compare_get_map(struct df_disk *disk, const char *bitmap, const uint8_t comparison[DF_SESSION_BYTES], struct map_ref **ref, struct df_error *err);
 /* All of the disk was compared.  *inconsistent: since the begin a write could not be recorded. */
 int disk_compare_complete(struct df_disk *disk, const char *bitmap, const uint8_t comparison[DF_SESSION_BYTES], bool *inconsistent, struct df_error *err);
 /* It will not be.  0 also if the bitmap is not there, or not this comparison's. */

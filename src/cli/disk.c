@@ -13,7 +13,7 @@
 
 static const char usage[] =
     "Usage: dirtyferry [-c EP] [--json] disk add DISK --size SIZE [--data FILE|NBD-URI]\n"
-    "       dirtyferry [-c EP] disk add DISK --qemu QMP-SOCKET --node NODE [--nbd ADDRESS]\n"
+    "       dirtyferry [-c EP] disk add DISK --qemu QMP-SOCKET --node NODE [--nbd ADDRESS] [--data NBD-URI|FILE]\n"
     "       dirtyferry [-c EP] [--json] disk list\n"
     "       dirtyferry [-c EP] disk remove DISK\n"
     "       dirtyferry [-c EP] disk writable DISK\n"
@@ -109,8 +109,6 @@ static int add(struct cli *cli, int argc, char **argv)
         r = cli_usage(cli, "--qemu and --node go together");
     if (!r && qemu.nbd && !qemu.socket)
         r = cli_usage(cli, "--nbd is for a disk of QEMU: give --qemu and --node");
-    if (!r && data && !size)
-        r = cli_usage(cli, "--data is for a disk that has its bitmaps here: give --size");
     if (!r && size)
         r = cli_size(cli, size, "--size", &bytes);
     if (r)

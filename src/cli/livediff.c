@@ -111,7 +111,7 @@ static void take_reply(struct live *l, const node *reply)
     l->sent_ms = clock_ms();
 }
 
-static int ask_disk(struct live *l, bool *is_qemu)
+static int ask_disk(struct live *l)
 {
     CLEANUP(message_free) struct message *reply = NULL;
     struct cli *cli = l->cli;
@@ -128,7 +128,7 @@ static int ask_disk(struct live *l, bool *is_qemu)
     if (node_has(disk, "damaged"))
         return error_set(&cli->err, -EPROTO, "%s", node_text(disk, "damaged"));
     l->in.size = node_u64(disk, "size", 0);
-    *is_qemu = node_has(disk, "qemu");
+    l->in.is_qemu = node_has(disk, "qemu");
     if (l->in.data || !node_has(disk, "data"))
         return 0;
     snprintf(l->own_data, sizeof l->own_data, "%s", node_text(disk, "data"));
@@ -287,20 +287,11 @@ static int cancel(struct cli *cli, const struct live *l)
     return cli_call_qemu(cli, &out, NULL);
 }
 
-/* The daemon refuses, and says what to do instead: nothing need be opened before. */
-static int name_qemu(struct live *l)
-{
-    snprintf(l->in.label, sizeof l->in.label, "%.4095s", l->in.against);
-    snprintf(l->in.stamp, sizeof l->in.stamp, "-");
-    return 0;
-}
-
 static int run(struct live *l)
 {
-    bool is_qemu = false;
-    int r = ask_disk(l, &is_qemu);
+    int r = ask_disk(l);
     if (!r)
-        r = is_qemu ? name_qemu(l) : live_inputs_open(l->cli, &l->in);
+        r = live_inputs_open(l->cli, &l->in);
     if (!r)
         r = begin(l);
     if (r < 0)

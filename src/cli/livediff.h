@@ -9,6 +9,7 @@
 struct live_inputs {
     const char *disk;
     uint64_t size;                                  /* of the disk */
+    bool is_qemu;
     const char *against, *against_format;           /* the backup */
     const char *data, *data_format;                 /* the contents; NULL: nobody knows where they are */
     struct image *old, *new;

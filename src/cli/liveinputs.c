@@ -77,6 +77,9 @@ static int open_data(struct cli *cli, struct live_inputs *in)
 int live_inputs_open(struct cli *cli, struct live_inputs *in)
 {
     const struct image_how how = { .format = in->against_format, .lanes = diff_lanes(), .timeout_ms = IMAGE_TIMEOUT_MS };
+    if (!in->data && in->is_qemu)
+        return error_set(&cli->err, -EINVAL, "where the contents of disk '%s' can be read is not known: let QEMU export the node by NBD (block-export-add), and name its URI by --data, "
+                         "or once and for all when the disk is added (disk add --data)", in->disk);
     if (!in->data)
         return error_set(&cli->err, -EINVAL, "where the contents of disk '%s' can be read is not known: name a raw file, a block device or an NBD URI by --data, "
                          "or once and for all when the disk is added (disk add --data)", in->disk);

@@ -32,7 +32,7 @@ static int disk_add(const struct ask *ask, struct out *out, struct df_error *err
         return error_set(err, -EINVAL, "disk '%s' cannot be added: where its data is, is empty or has a control character in it", disk_name(ask));
     if (!node_has(ask->root, "size") || node_has(ask->root, "node") || node_has(ask->root, "nbd"))
         return error_set(err, -EINVAL, "disk '%s' cannot be added: give a size, or the socket of QEMU and a node", disk_name(ask));
-    return disk_create_attached(ask->state_dir, disk_name(ask), node_u64(ask->root, "size", 0), data ? DISK_DATA : NULL, data, err);
+    return disk_create_attached(ask->state_dir, disk_name(ask), node_u64(ask->root, "size", 0), &(struct disk_note){ DISK_DATA, data }, 1, err);
 }
 
 static int disk_remove(const struct ask *ask, struct out *out, struct df_error *err)

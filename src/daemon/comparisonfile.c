@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,8 @@ static const struct field fields[] = {
     { "position", FIELD_U64, false, 0, DF_DISK_SIZE_MAX, 0 },
     { "different", FIELD_U64, false, 0, DF_DISK_SIZE_MAX, 0 },
     { "unread", FIELD_U64, false, 0, UINT64_MAX, 0 },
+    { "qemu", FIELD_BOOL, false, 0, 0, 0 },
+    { "filled", FIELD_BOOL, false, 0, 0, 0 },
     { "inconsistent", FIELD_BOOL, false, 0, 0, 0 },
     { 0 }
 };
@@ -72,8 +75,13 @@ static void put(struct out *out, const struct comparison *c)
     out_u64(out, "position", c->position);
     out_u64(out, "different", c->different);
     out_u64(out, "unread", c->unread);
+    out_bool(out, "qemu", c->qemu);
+    out_bool(out, "filled", c->filled);
     out_bool(out, "inconsistent", c->inconsistent);
 }
+
+/* Two threads write, each its own comparisons: whoever has it may use FRESH. */
+static pthread_mutex_t fresh_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static int write_fresh(int dirfd, const uint8_t *map, size_t nbytes)
 {
@@ -93,12 +101,14 @@ int comparison_write(int dirfd, const struct comparison *c, struct df_error *err
     char name[UUID_TEXT_BYTES];
     uuid_format(c->uuid, name);
     put(&out, c);
+    pthread_mutex_lock(&fresh_mutex);
     int r = out_finish(&out, &map, &nbytes) ? write_fresh(dirfd, map, nbytes) : -ENOMEM;
     out_destroy(&out);
     if (!r && renameat(dirfd, FRESH, dirfd, name) < 0)
         r = -errno;
     if (r < 0)
         unlinkat(dirfd, FRESH, 0);
+    pthread_mutex_unlock(&fresh_mutex);
     return r < 0 ? error_errno(err, r, "cannot write down how far comparison %s of bitmap '%s' of disk '%s' is", name, c->bitmap, c->disk) : 0;
 }
 
@@ -123,6 +133,8 @@ static void take(struct comparison *c, const node *map)
     c->position = node_u64(map, "position", 0);
     c->different = node_u64(map, "different", 0);
     c->unread = node_u64(map, "unread", 0);
+    c->qemu = node_bool(map, "qemu");
+    c->filled = node_bool(map, "filled");
     c->inconsistent = node_bool(map, "inconsistent");
 }
 

@@ -5,8 +5,10 @@
  *
  * One request is worked on at a time, on a copy of the comparison that it is
  * about; the others wait in a queue.  So what is looked up here is never behind
- * the keeper, and the keeper touches nothing that is shared.  Of a bitmap there
- * is one comparison in the list: the one that is under way, or was last.
+ * the keeper, and the keeper touches nothing that is shared.  Disks of QEMU have
+ * a queue of their own, whose requests are worked on by the hands: a request
+ * goes there when it is known what it is about.  Of a bitmap there is one
+ * comparison in the list: the one that is under way, or was last.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -34,14 +36,20 @@ struct call {
     struct request *request;
     const struct handler *handler;
     bool goes_on;               /* `c` is of the list */
+    bool belongs_there;         /* its disk is QEMU's: not a word was done */
+    struct lane *lane;          /* where it is now */
     struct comparison c;
+};
+
+struct lane {
+    struct call *queue, *at;    /* who waits; who is being worked on */
 };
 
 struct comparisons {
     struct engine *engine;
     int dirfd;                  /* STATE/comparisons */
     struct known *list;         /* newest first */
-    struct call *queue;         /* the first one is being worked on */
+    struct lane here, there;    /* by the keeper, by the hands: for disks of QEMU */
     int64_t progress_ms, snapshot_ms;
     uint64_t seq;               /* of the last event; those of sessions have their own */
 };
@@ -250,8 +258,11 @@ static int find_known(const struct comparisons *all, struct call *call, struct d
 static void begin(struct chore *chore)
 {
     struct call *call = (struct call *)chore;
-    chore->r = work_begin(call->all->engine, call->all->dirfd, call->goes_on, &call->c, &chore->err);
-    call->goes_on |= !chore->r;
+    int is_qemu = work_is_qemu(call->all->engine, &call->c, &chore->err);
+    call->belongs_there = is_qemu > 0 && call->lane == &call->all->here;
+    chore->r = is_qemu < 0 ? is_qemu : 0;
+    if (!chore->r && !call->belongs_there)
+        chore->r = work_begin(call->all->engine, call->all->dirfd, call->goes_on, &call->c, &chore->err);
 }
 
 static void report(struct chore *chore)
@@ -272,45 +283,74 @@ static const struct handler handlers[] = {
     { "diff-cancel", find_known, cancel },
 };
 
-static void serve(struct comparisons *all);
+static void enqueue(struct lane *lane, struct call *call);
 
-static void done(struct chore *chore)
+static void answer(struct call *call)
 {
-    struct call *call = (struct call *)chore;
-    struct comparisons *all = call->all;
     struct out out;
-    if (call->goes_on)
-        apply(all, &call->c);
-    if (chore->r < 0) {
-        request_fail(&call->request, &chore->err);
+    if (call->c.size)       /* else nothing was begun */
+        apply(call->all, &call->c);
+    if (call->chore.r < 0) {
+        request_fail(&call->request, &call->chore.err);
     } else {
         request_begin_reply(call->request, &out);
         put_comparison(&out, &call->c);
         request_reply(&call->request, &out);
     }
-    all->queue = call->next;
     free(call);
-    serve(all);
 }
 
-/* The first of the queue goes to the keeper, if it is about something. */
-static void serve(struct comparisons *all)
+/* The next one that is about something goes to work. */
+static void serve(struct lane *lane)
 {
-    for (struct call *call; (call = all->queue);) {
+    while (!lane->at && lane->queue) {
+        struct call *call = lane->queue;
+        struct comparisons *all = call->all;
         struct df_error err;
-        if (call->handler->find(all, call, &err) == 0) {
-            keeper_send(all->engine->keeper, &call->chore);
-            return;
+        bool is_there = lane == &all->there;
+        lane->queue = call->next;
+        if (call->handler->find(all, call, &err) < 0) {
+            request_fail(&call->request, &err);
+            free(call);
+        } else if (call->c.qemu && !is_there) {
+            enqueue(&all->there, call);
+        } else {
+            lane->at = call;
+            if (is_there)
+                hands_send(all->engine->hands, &call->chore);
+            else
+                keeper_send(all->engine->keeper, &call->chore);
         }
-        request_fail(&call->request, &err);
-        all->queue = call->next;
-        free(call);
     }
 }
 
-static void enqueue(struct comparisons *all, const struct handler *handler, struct request *request)
+static void enqueue(struct lane *lane, struct call *call)
 {
-    struct call *call = calloc(1, sizeof *call), **link = &all->queue;
+    struct call **link = &lane->queue;
+    while (*link)
+        link = &(*link)->next;
+    *link = call;
+    call->next = NULL;
+    call->lane = lane;
+    serve(lane);
+}
+
+static void done(struct chore *chore)
+{
+    struct call *call = (struct call *)chore;
+    struct comparisons *all = call->all;
+    struct lane *lane = call->lane;
+    lane->at = NULL;
+    if (call->belongs_there)
+        enqueue(&all->there, call);
+    else
+        answer(call);
+    serve(lane);
+}
+
+static void take(struct comparisons *all, const struct handler *handler, struct request *request)
+{
+    struct call *call = calloc(1, sizeof *call);
     if (!call)
         abort();
     call->chore.work = handler->work;
@@ -318,18 +358,14 @@ static void enqueue(struct comparisons *all, const struct handler *handler, stru
     call->all = all;
     call->handler = handler;
     call->request = request;
-    while (*link)
-        link = &(*link)->next;
-    *link = call;
-    if (all->queue == call)
-        serve(all);
+    enqueue(&all->here, call);
 }
 
 bool comparisons_request(struct comparisons *all, struct request *request)
 {
     for (unsigned i = 0; i < sizeof handlers / sizeof *handlers; i++)
         if (!strcmp(request->message->type->name, handlers[i].type)) {
-            enqueue(all, &handlers[i], request);
+            take(all, &handlers[i], request);
             return true;
         }
     return false;
@@ -368,16 +404,24 @@ int comparisons_start(struct engine *engine, struct comparisons **out, struct df
     return r < 0 ? r : comparison_each(all->dirfd, found, all, err);
 }
 
+/* Their requests belong to the server. */
+static void free_queue(struct lane *lane)
+{
+    while (lane->queue) {
+        struct call *call = lane->queue;
+        lane->queue = call->next;
+        free(call);
+    }
+}
+
 void comparisons_stop(struct comparisons **allp)
 {
     struct comparisons *all = steal(allp);
     if (!all)
         return;
-    while (all->queue) {        /* their requests belong to the server */
-        struct call *call = all->queue;
-        all->queue = call->next;
-        free(call);
-    }
+    free(all->here.at);
+    free_queue(&all->here);
+    free_queue(&all->there);
     while (all->list) {
         struct known *k = all->list;
         all->list = k->next;

@@ -10,7 +10,7 @@
  * A daemon that is killed in between finds
  *  - a file at 0 and a bitmap that is not its own: nobody was told, it is forgotten
  *  - bits without a position: they are reported once more
- *  - all compared, the bitmap its own: it is completed
+ *  - all compared, the bitmap its own: it is completed; that of QEMU when somebody asks
  *  - all compared, the bitmap not its own: it was completed
  *  - else a bitmap that is not its own: it was cancelled
  *
@@ -43,51 +43,82 @@ static void note(int dirfd, const struct comparison *c)
         log_warning("%s", err.message);
 }
 
-/* ------------------------------------------------------------------ begin */
-
-static int refuse_qemu(const struct engine *engine, const struct comparison *c, struct df_error *err)
+/* The bitmap is what it was, with some more bits; what QEMU has is not looked at. */
+static int give_up(struct df_disk *disk, struct comparison *c, struct df_error *err)
 {
-    struct qemu_attachment qemu;
-    int r = qemu_attachment(engine->state_dir, c->disk, &qemu, err);
-    if (r <= 0)
+    int r = disk_compare_cancel(disk, c->bitmap, c->uuid, err);
+    if (r < 0)
         return r;
-    return error_set(err, -ENOTSUP, "bitmap '%s' of disk '%s' is QEMU's, and is not compared here: while it records, 'dirtyferry diff OLD NBD-URI --format qcow2 -o FILE', "
-                     "then 'dirtyferry bitmap import %s diff FILE' and 'dirtyferry bitmap merge %s %s diff'", c->bitmap, c->disk, c->disk, c->disk, c->bitmap);
+    comparison_drop_staged(disk, c);
+    return 0;
 }
 
-static int begin_new(const struct engine *engine, int dirfd, struct df_disk *disk, struct comparison *c, struct df_error *err)
+static void note_cancelled(int dirfd, struct comparison *c)
+{
+    c->state = COMPARISON_CANCELLED;
+    note(dirfd, c);
+}
+
+/* ------------------------------------------------------------------ begin */
+
+int work_is_qemu(const struct engine *engine, const struct comparison *c, struct df_error *err)
+{
+    struct qemu_attachment qemu;
+    return qemu_attachment(engine->state_dir, c->disk, &qemu, err);
+}
+
+/* From 0, of a bitmap that is there. */
+static int begin_bitmap(int dirfd, struct df_disk *disk, struct comparison *c, struct df_error *err)
 {
     struct df_bitmap_info info;
     int r = df_bitmap_get_info(disk, c->bitmap, &info, err);
     if (r < 0)
         return r;
-    (void)engine;
-    uuid_generate(c->uuid);
     c->state = COMPARISON_COMPARING;
     c->size = df_disk_size(disk);
     c->granularity = info.granularity;
     c->position = c->different = c->unread = 0;
-    c->inconsistent = false;
+    c->filled = c->inconsistent = false;
     r = comparison_write(dirfd, c, err);
     if (!r && (r = disk_compare_begin(disk, c->bitmap, c->uuid, err)) < 0)
         comparison_remove(dirfd, c);
     return r;
 }
 
+static int begin_new(const struct engine *engine, int dirfd, struct df_disk *disk, struct comparison *c, struct df_error *err)
+{
+    struct comparison fresh = *c;
+    uuid_generate(fresh.uuid);
+    int r = fresh.qemu ? comparison_stage(engine, disk, &fresh, err) : 0;
+    if (!r)
+        r = begin_bitmap(dirfd, disk, &fresh, err);
+    if (r < 0)
+        return r;
+    *c = fresh;
+    return c->qemu ? comparison_watch(engine, c, false, err) : 0;
+}
+
 int work_begin(const struct engine *engine, int dirfd, bool goes_on, struct comparison *c, struct df_error *err)
 {
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    struct comparison fresh = *c;
     struct df_bitmap_info info;
-    int r = refuse_qemu(engine, c, err);
-    if (!r)
-        r = df_disk_open(engine->state_dir, c->disk, &disk, err);
-    if (r < 0 || (goes_on && is_ours(disk, c, &info)))
+    int r = work_is_qemu(engine, c, err);
+    if (r < 0)
         return r;
-    r = begin_new(engine, dirfd, disk, &fresh, err);
-    if (!r)
-        *c = fresh;
-    return r;
+    c->qemu = r;
+    r = df_disk_open(engine->state_dir, c->disk, &disk, err);
+    if (r < 0)
+        return r;
+    if (goes_on && is_ours(disk, c, &info)) {
+        r = c->qemu ? comparison_watch(engine, c, true, err) : 0;
+        if (r != -ENODATA)
+            return r;
+        r = give_up(disk, c, err);
+        if (r < 0)
+            return r;
+        note_cancelled(dirfd, c);
+    }
+    return begin_new(engine, dirfd, disk, c, err);
 }
 
 /* ----------------------------------------------------------------- report */
@@ -136,9 +167,24 @@ static int complete(int dirfd, struct df_disk *disk, struct comparison *c, struc
     int r = disk_compare_complete(disk, c->bitmap, c->uuid, &c->inconsistent, err);
     if (r < 0)
         return r;
+    comparison_drop_staged(disk, c);
     c->state = COMPARISON_COMPLETE;
     note(dirfd, c);
     return 0;
+}
+
+/* All of the disk was reported. */
+static int finish(const struct engine *engine, int dirfd, struct df_disk *disk, struct comparison *c, struct df_error *err)
+{
+    struct df_error why;
+    int r = c->qemu ? comparison_fill(engine, dirfd, c, &why) : 0;
+    if (!r)
+        return complete(dirfd, disk, c, err);
+    if (r == -ENODATA && give_up(disk, c, err) == 0) {
+        note_cancelled(dirfd, c);
+        r = -ECANCELED;
+    }
+    return error_set(err, r, "%s", why.message);
 }
 
 int work_report(const struct engine *engine, int dirfd, const node *report, struct comparison *c, struct df_error *err)
@@ -166,7 +212,7 @@ int work_report(const struct engine *engine, int dirfd, const node *report, stru
     if (r < 0)
         return r;
     *c = next;
-    return c->position == c->size ? complete(dirfd, disk, c, err) : 0;
+    return c->position == c->size ? finish(engine, dirfd, disk, c, err) : 0;
 }
 
 /* ----------------------------------------------------------------- cancel */
@@ -185,12 +231,13 @@ int work_cancel(const struct engine *engine, int dirfd, struct comparison *c, st
     if (c->state == COMPARISON_COMPLETE)
         return error_set(err, -EPERM, "the comparison of bitmap '%s' of disk '%s' is complete: there is nothing to cancel", c->bitmap, c->disk);
     int r = df_disk_open(engine->state_dir, c->disk, &disk, &why);
+    if (!r && (r = comparison_withdraw(engine, c, err)) < 0)
+        return r;
     if (!r)
-        r = disk_compare_cancel(disk, c->bitmap, c->uuid, &why);
+        r = give_up(disk, c, &why);
     if (r < 0 && !is_gone(r))
         return error_set(err, r, "%s", why.message);
-    c->state = COMPARISON_CANCELLED;
-    note(dirfd, c);
+    note_cancelled(dirfd, c);
     return 0;
 }
 
@@ -201,17 +248,25 @@ int work_cancel(const struct engine *engine, int dirfd, struct comparison *c, st
  * as late as it likes, is about nothing then.  Killed behind the cancel, what is
  * found is at 0 and has no bitmap: it is forgotten.
  */
+static int rename_begun(const struct engine *engine, int dirfd, struct df_disk *disk, const struct comparison *c, struct comparison *old, struct df_error *err)
+{
+    int r = disk_compare_cancel(disk, c->bitmap, c->uuid, err);
+    if (!r)
+        r = begin_new(engine, dirfd, disk, old, err);
+    comparison_remove(dirfd, c);
+    return r;
+}
+
+/* One of QEMU keeps its name, by which QEMU's record of the writes is found; where that is lost it ends (comparisonqemu.c). */
 static void begin_again(const struct engine *engine, int dirfd, struct df_disk *disk, struct comparison *c)
 {
     struct df_error err;
     struct comparison old = *c;
     old.position = old.different = old.unread = 0;
+    old.filled = false;
     int r = comparison_write(dirfd, &old, &err);
     if (!r)
-        r = disk_compare_cancel(disk, c->bitmap, c->uuid, &err);
-    if (!r)
-        r = begin_new(engine, dirfd, disk, &old, &err);
-    comparison_remove(dirfd, c);
+        r = c->qemu ? disk_compare_begin(disk, c->bitmap, c->uuid, &err) : rename_begun(engine, dirfd, disk, c, &old, &err);
     if (r < 0) {
         log_error("%s", err.message);
         disk_compare_cancel(disk, c->bitmap, c->uuid, NULL);
@@ -227,7 +282,7 @@ static bool recover_ours(const struct engine *engine, int dirfd, struct df_disk 
     struct df_error err;
     if (engine->rebooted)
         begin_again(engine, dirfd, disk, c);
-    else if (c->position == c->size && complete(dirfd, disk, c, &err) < 0)
+    else if (c->position == c->size && !c->qemu && complete(dirfd, disk, c, &err) < 0)
         log_error("%s", err.message);
     return true;
 }
@@ -235,11 +290,13 @@ static bool recover_ours(const struct engine *engine, int dirfd, struct df_disk 
 bool work_recover(const struct engine *engine, int dirfd, struct comparison *c)
 {
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
-    struct df_bitmap_info info;
+    struct df_bitmap_info info = { .inconsistent = false };
     struct df_error err;
     int r = df_disk_open(engine->state_dir, c->disk, &disk, &err);
     if (!r)
         r = df_bitmap_get_info(disk, c->bitmap, &info, &err);
+    if (r == -ENOENT && disk && c->qemu)    /* what is staged goes with the end */
+        r = 0;
     bool forgotten = is_gone(r) || (!r && df_disk_size(disk) != c->size);
     if (r < 0 && !forgotten)
         log_error("%s", err.message);

@@ -181,8 +181,8 @@ static void stop(struct daemon *d)
     admin_stop(&d->admin);
     receiver_stop(&engine->receiver);
     keeper_stop(&engine->keeper);
-    comparisons_stop(&d->comparisons);
     hands_stop(&engine->hands);
+    comparisons_stop(&d->comparisons);
     engine_destroy(engine);
     if (engine->state_dir)
         df_disk_list(engine->state_dir, flush_disk, d->state.path, NULL);

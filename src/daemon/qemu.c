@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Bitmaps of a node of QEMU.  What sessions do with one is known in the disk of
+ * Bitmaps of a node of QEMU.  What sessions and comparisons do with one is known in the disk of
  * the same name in the state directory, and shown with what QEMU says.
  */
 #include <errno.h>
@@ -33,7 +33,7 @@ int qemu_disk_add(const struct ask *ask, struct out *out, struct df_error *err)
     snprintf(a.socket, sizeof a.socket, "%s", node_text(ask->root, "qemu"));
     snprintf(a.node, sizeof a.node, "%s", node_text(ask->root, "node"));
     snprintf(a.nbd, sizeof a.nbd, "%s", node_has(ask->root, "nbd") ? node_text(ask->root, "nbd") : "");
-    return qemu_attach(ask->state_dir, disk_name(ask), &a, err);
+    return qemu_attach(ask->state_dir, disk_name(ask), &a, node_text(ask->root, "data"), err);
 }
 
 static int check_name(const char *bitmap, struct df_error *err)
@@ -54,7 +54,7 @@ static void staged_free(struct staged *staged)
     free(staged->infos);
 }
 
-/* What sessions have under way with bitmaps of this disk. */
+/* What sessions and comparisons have under way with bitmaps of this disk. */
 static int look_at_sessions(const struct ask *ask, const char *name, struct staged *staged, struct df_error *err)
 {
     CLEANUP(df_disk_close) struct df_disk *disk = NULL;
@@ -75,7 +75,11 @@ static int check_free(const struct ask *ask, const char *disk, const char *bitma
 {
     CLEANUP(staged_free) struct staged staged = { 0 };
     int r = look_at_sessions(ask, disk, &staged, err);
-    if (!r && find_staged(&staged, bitmap))
+    const struct df_bitmap_info *known = r < 0 ? NULL : find_staged(&staged, bitmap);
+    if (known && known->compared)
+        return error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is busy: a comparison fills it; let 'dirtyferry bitmap diff' come to its end, or cancel it by 'dirtyferry bitmap diff --cancel'",
+                         bitmap, disk);
+    if (known)
         r = error_set(err, -EBUSY, "bitmap '%s' of disk '%s' is busy: a session is moving it; wait for it or cancel it", bitmap, disk);
     return r;
 }
@@ -182,6 +186,7 @@ static void add_session(struct df_bitmap_info *info, const struct staged *staged
         return;
     info->busy = true;
     info->frozen = known->frozen;
+    info->compared = known->compared;
     memcpy(info->session, known->session, sizeof info->session);
 }
 

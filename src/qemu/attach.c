@@ -78,7 +78,7 @@ static int refuse_same(void *opaque, const char *disk)
     return error_set(search->err, -EEXIST, "node '%s' of QEMU at '%s' is disk '%s' already: use that one, or remove it first", wanted->node, wanted->socket, disk);
 }
 
-int qemu_attach(const char *state_dir, const char *disk, const struct qemu_attachment *a, struct df_error *err)
+int qemu_attach(const char *state_dir, const char *disk, const struct qemu_attachment *a, const char *data, struct df_error *err)
 {
     CLEANUP(qmp_close) struct qmp *qmp = NULL;
     struct qemu_node_info info;
@@ -95,5 +95,6 @@ int qemu_attach(const char *state_dir, const char *disk, const struct qemu_attac
     CLEANUP(cleanup_free) char *text = json_dumps(object, JSON_INDENT(1));
     if (!text)
         return error_set(err, -EINVAL, "disk '%s' cannot be added: the path of a socket is not UTF-8, choose another one", disk);
-    return disk_create_attached(state_dir, disk, info.size, DISK_QEMU, text, err);
+    const struct disk_note notes[] = { { DISK_QEMU, text }, { DISK_DATA, data } };
+    return disk_create_attached(state_dir, disk, info.size, notes, sizeof notes / sizeof *notes, err);
 }

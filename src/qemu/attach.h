@@ -22,9 +22,10 @@ struct qemu_attachment {
 
 /*
  * Asks QEMU for the node's size and creates the disk, or nothing.  -EEXIST: there
- * is a disk of that name, or one for that node.
+ * is a disk of that name, or one for that node.  `data`: where the contents can
+ * be read, or NULL.
  */
-int qemu_attach(const char *state_dir, const char *disk, const struct qemu_attachment *attachment, struct df_error *err);
+int qemu_attach(const char *state_dir, const char *disk, const struct qemu_attachment *attachment, const char *data, struct df_error *err);
 
 /* 1: the disk is QEMU's, 0: it is not, or there is no such disk; -EPROTO: its file is damaged. */
 int qemu_attachment(const char *state_dir, const char *disk, struct qemu_attachment *attachment, struct df_error *err);

@@ -6,18 +6,19 @@
  *   view.h     what is there now
  *   attach.h   which of our disks is which node of whom
  *   qemu.h     the steps of a session there (backend/backend.h, enum remote_step):
- *              remote.c dispatches, source.c and target.c do them
+ *              remote.c dispatches, source.c and target.c do them; compare.c: those of comparisons
  *   export.c   bits out of QEMU: by NBD
  *   carrier.c  bits into QEMU, or many of them out of it: by an image that carries a bitmap
  *
- * What a session has in QEMU, under names that begin with "dirtyferry-":
+ * What a session or a comparison has in QEMU, under names that begin with "dirtyferry-":
  *
  *   SESSION-BITMAP-late    source: records from the pivot on.  It says that the
  *                          bitmap was disabled by us, and nothing that is
  *                          written late is lost: a roll-back merges it.
  *   SESSION-BITMAP-copy    source: of a bitmap that QEMU may let go of before it
  *                          is read
- *   SESSION-BITMAP-child   target: records the guest's writes from the pivot on
+ *   SESSION-BITMAP-child   target: records the guest's writes from the pivot on;
+ *                          of a comparison: from its begin on
  *   a node, an export      while bits go in or out
  *
  * The bitmap itself is made on the target by the transaction that gives it its
@@ -71,7 +72,12 @@ int qemu_check_node(const struct visit *v, const struct remote_job *job, struct 
 /* STATE/qemu (daemon/statedir.c), where QEMU finds what is for it. */
 int qemu_open_directory(const struct qemu_remote *qemu, int *dirfd, struct df_error *err);
 
-/* source.c: each for all jobs of one QEMU */
+/* source.c */
+/* The bitmap is there, whole, and nobody uses it. */
+int qemu_check_bitmap(const struct visit *v, const struct remote_job *job, struct df_error *err);
+/* What is in our disk under that name, and nobody's: left by a daemon that was killed. */
+int qemu_drop_staged(struct df_disk *disk, const char *bitmap, struct df_error *err);
+/* Each for all jobs of one QEMU: */
 int step_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
 int step_freeze(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
 int step_read(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
@@ -84,6 +90,11 @@ int step_record(struct visit *v, struct remote_job **jobs, size_t n, struct df_e
 int step_merge(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
 int step_withdraw(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
 int step_give_up(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+
+/* compare.c */
+int step_compare(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int step_watch(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
+int step_fill(struct visit *v, struct remote_job **jobs, size_t n, struct df_error *err);
 
 /* export.c: can bits be read from here, as far as that can be seen before? */
 int export_check(struct visit *v, const struct remote_job *job, struct df_error *err);

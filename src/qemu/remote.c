@@ -100,7 +100,7 @@ int qemu_check_node(const struct visit *v, const struct remote_job *job, struct 
     const json_t *node = view_node(v->view, qemu->at.node);
     uint64_t size = job->backend->ops->size(job->backend);
     if (qemu_is_reserved(job->bitmap))
-        return error_set(err, -EINVAL, "bitmap '%s' cannot be moved: names that begin with '%s' are kept for sessions in QEMU", job->bitmap, QEMU_RESERVED);
+        return error_set(err, -EINVAL, "bitmap '%s' cannot be moved or compared: names that begin with '%s' are kept for sessions in QEMU", job->bitmap, QEMU_RESERVED);
     if (!node)
         return error_set(err, -ENOENT, "the QEMU at '%s' has no node '%s', which disk '%s' is: start it with that node, or remove the disk",
                          qemu->at.socket, qemu->at.node, qemu->disk);
@@ -116,6 +116,7 @@ static step *const steps[] = {
     [REMOTE_LOOK] = step_look,     [REMOTE_FREEZE] = step_freeze, [REMOTE_READ] = step_read,         [REMOTE_THAW] = step_thaw,
     [REMOTE_DROP] = step_drop,     [REMOTE_ADD] = step_add,       [REMOTE_RECORD] = step_record,     [REMOTE_MERGE] = step_merge,
     [REMOTE_WITHDRAW] = step_withdraw, [REMOTE_GIVE_UP] = step_give_up,
+    [REMOTE_COMPARE] = step_compare, [REMOTE_WATCH] = step_watch, [REMOTE_FILL] = step_fill,
 };
 
 static int visit(step *run, struct remote_job **jobs, size_t n, struct df_error *err)

@@ -52,14 +52,14 @@ static const json_t *copy_of(const struct visit *v, const struct remote_job *job
     return qemu_noted(v, job, "copy", name);
 }
 
-static int check_bitmap(const struct visit *v, const struct remote_job *job, struct df_error *err)
+int qemu_check_bitmap(const struct visit *v, const struct remote_job *job, struct df_error *err)
 {
     const struct qemu_remote *qemu = qemu_of(job);
     const json_t *bitmap = qemu_bitmap_of(v, job);
     if (!bitmap)
         return error_set(err, -ENOENT, "there is no bitmap '%s' on node '%s' of the QEMU at '%s'", job->bitmap, qemu->at.node, qemu->at.socket);
     if (view_flag(bitmap, "inconsistent"))
-        return error_set(err, -EINVAL, "bitmap '%s' of node '%s' is inconsistent: QEMU did not close it cleanly, it can only be removed", job->bitmap, qemu->at.node);
+        return error_set(err, -EINVAL, "bitmap '%s' of node '%s' is inconsistent: QEMU did not close it cleanly, it can only be removed; one that is added in its place can be filled by 'dirtyferry bitmap diff'", job->bitmap, qemu->at.node);
     if (view_flag(bitmap, "busy"))
         return error_set(err, -EBUSY, "bitmap '%s' of node '%s' is in use by a job or an export of QEMU: wait until that has ended", job->bitmap, qemu->at.node);
     if (others_late(v, job))
@@ -80,7 +80,7 @@ static bool can_migrate(struct visit *v)
 /* ------------------------------------------------------------------- look */
 
 /* Of a daemon that was killed before the session took it. */
-static int drop_staged(struct df_disk *disk, const char *bitmap, struct df_error *err)
+int qemu_drop_staged(struct df_disk *disk, const char *bitmap, struct df_error *err)
 {
     int r = df_bitmap_remove(disk, bitmap, err);
     return r == -ENOENT ? 0 : r;
@@ -94,7 +94,7 @@ static int stage(const struct visit *v, const struct remote_job *job, struct df_
     unsigned flags = (view_flag(bitmap, "recording") ? 0 : DF_BITMAP_DISABLED) | (view_flag(bitmap, "persistent") ? DF_BITMAP_PERSISTENT : 0);
     int r = df_disk_open(qemu->state_dir, qemu->disk, &disk, err);
     if (!r)
-        r = drop_staged(disk, job->bitmap, err);
+        r = qemu_drop_staged(disk, job->bitmap, err);
     if (!r)
         r = df_bitmap_add(disk, job->bitmap, view_number(bitmap, "granularity"), flags, err);
     return r < 0 ? r : df_bitmap_take(disk, job->bitmap, job->session, err);     /* so it goes with the session */
@@ -115,7 +115,7 @@ int step_look(struct visit *v, struct remote_job **jobs, size_t n, struct df_err
     for (size_t i = 0; !r && i < n; i++) {
         r = qemu_check_node(v, jobs[i], err);
         if (!r)
-            r = check_bitmap(v, jobs[i], err);
+            r = qemu_check_bitmap(v, jobs[i], err);
         if (!r)
             r = check_way_out(v, jobs[i], err);
         if (!r)
@@ -134,7 +134,7 @@ static int plan_freeze(struct visit *v, const struct remote_job *job, json_t *ac
         return 0;       /* by an earlier try */
     int r = qemu_check_node(v, job, err);
     if (!r)
-        r = check_bitmap(v, job, err);
+        r = qemu_check_bitmap(v, job, err);
     if (!r && (view_flag(bitmap, "recording") != job->info.enabled || view_number(bitmap, "granularity") != job->info.granularity))
         r = error_set(err, -ESTALE, "bitmap '%s' of node '%s' is not as it was at the prepare: cancel the session and prepare it anew", job->bitmap, qemu_of(job)->at.node);
     if (r < 0)

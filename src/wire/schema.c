@@ -56,7 +56,7 @@ static const struct field disk_add[] = {
     DISK,
     { "size", FIELD_U64, true, U64_ANY, 0 },         /* or: */
     { "qemu", FIELD_TEXT, true, 1, 107, 0 }, { "node", FIELD_TEXT, true, 1, 255, 0 }, { "nbd", FIELD_TEXT, true, 1, 255, 0 },
-    { "data", FIELD_TEXT, true, 1, 4095, 0 },        /* with a size: where the contents can be read */
+    { "data", FIELD_TEXT, true, 1, 4095, 0 },        /* where the contents can be read */
     END
 };
 static const struct field disk_item[] = {
