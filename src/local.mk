@@ -124,7 +124,7 @@ dirtyferryd_LDADD = libqemu.la libimage.la $(ENGINE_LIBS) $(CAPNG_LIBS)
 dirtyferryd_SOURCES = \
 	src/daemon/main.c src/daemon/accept.c src/daemon/admin.c src/daemon/admin.h \
 	src/daemon/stores.h src/daemon/native.c src/daemon/qemu.c \
-	src/daemon/comparison.h src/daemon/comparisons.c src/daemon/comparisonwork.c src/daemon/comparisonfile.c src/daemon/comparisonqemu.c \
+	src/daemon/comparison.h src/daemon/comparisons.c src/daemon/comparisonwork.c src/daemon/comparisonfile.c src/daemon/comparisonqemu.c src/daemon/comparisonevents.c \
 	src/daemon/options.c src/daemon/options.h \
 	src/daemon/orphans.c src/daemon/orphans.h src/daemon/statedir.c src/daemon/statedir.h \
 	src/daemon/privilege.c src/daemon/privilege.h src/daemon/ready.c src/daemon/ready.h

@@ -14,9 +14,9 @@
  * cancels it, whoever dies meanwhile.  One that is over is remembered until the
  * next of its bitmap begins, for who asks again for his last reply.
  *
- * comparisonfile.c is the file of a comparison, comparisonwork.c what the
- * keeper does, comparisonqemu.c what is done in QEMU, comparisons.c all that is
- * the control thread's.
+ * comparisonfile.c is the file of a comparison, comparisonevents.c what others
+ * see of it, comparisonwork.c what the keeper does, comparisonqemu.c what is done
+ * in QEMU, comparisons.c all that is the control thread's.
  */
 #ifndef DAEMON_COMPARISON_H
 #define DAEMON_COMPARISON_H
@@ -45,6 +45,12 @@ struct comparison {
 };
 
 const char *comparison_state_name(enum comparison_state state);
+
+/* ---- comparisonevents.c */
+
+void comparison_put(struct out *out, const struct comparison *comparison);
+/* `what`: state, progress or snapshot. */
+void comparison_publish(void *events, const struct comparison *comparison, const char *what, uint64_t seq);
 
 /* ---- comparisonfile.c: STATE/comparisons/UUID, private to this daemon and this host */
 

@@ -62,34 +62,9 @@ struct handler {
 
 /* ----------------------------------------------------------------- events */
 
-static void put_comparison(struct out *out, const struct comparison *c)
-{
-    char text[UUID_TEXT_BYTES];
-    out_text(out, "diff", uuid_format(c->uuid, text));
-    out_text(out, "disk", c->disk);
-    out_text(out, "bitmap", c->bitmap);
-    out_text(out, "against", c->against);
-    out_text(out, "state", comparison_state_name(c->state));
-    out_u64(out, "size", c->size);
-    out_u64(out, "granularity", c->granularity);
-    out_u64(out, "position", c->position);
-    out_u64(out, "different", c->different);
-    out_u64(out, "unread", c->unread);
-    if (c->state == COMPARISON_COMPLETE)
-        out_bool(out, "inconsistent", c->inconsistent);
-}
-
 static void publish(struct comparisons *all, struct known *k, const char *what)
 {
-    struct out out;
-    char topic[64], type[32], text[UUID_TEXT_BYTES];
-    uint64_t seq = ++all->seq;
-    snprintf(topic, sizeof topic, "diff/%s/%s", uuid_format(k->c.uuid, text), what);
-    snprintf(type, sizeof type, "diff-%s", what);
-    message_begin(&out, type, seq);
-    out_u64(&out, "seq", seq);
-    put_comparison(&out, &k->c);
-    events_publish(all->engine->events, topic, &out);
+    comparison_publish(all->engine->events, &k->c, what, ++all->seq);
     k->published = k->c.position;
 }
 
@@ -294,7 +269,7 @@ static void answer(struct call *call)
         request_fail(&call->request, &call->chore.err);
     } else {
         request_begin_reply(call->request, &out);
-        put_comparison(&out, &call->c);
+        comparison_put(&out, &call->c);
         request_reply(&call->request, &out);
     }
     free(call);
