@@ -192,7 +192,11 @@ done
 
 "$python" -c '
 import os, pty, subprocess, sys
-ours, theirs = pty.openpty()
+try:
+    ours, theirs = pty.openpty()
+except OSError as e:
+    print("the bar is not tested:", e)
+    sys.exit()
 subprocess.run(sys.argv[1:], stderr=theirs, stdout=subprocess.DEVNULL, check=True)
 os.close(theirs)
 sys.exit(b"%  " not in os.read(ours, 4096))' "${diff[@]}" old new || fail "there is no bar on a terminal"
