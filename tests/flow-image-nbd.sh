@@ -133,9 +133,10 @@ refuse 1 "has not answered for 1000 ms" -- "$df_image" "${options[@]}" read "$ur
 serve_no_more
 
 # Half way for sure: it can read nothing behind the first 20 MiB, for the server ends there.
-serve eval get_size='echo 40M' can_multi_conn='exit 0' thread_model='echo parallel' \
+serve eval get_size="echo \"\$tmpdir\" >'$dir/eval'; echo 40M" can_multi_conn='exit 0' thread_model='echo parallel' \
     pread='[ "$4" -lt 20971520 ] || kill -9 $PPID; head -c "$3" /dev/zero'
 refuse 1 "has ended the connection" -- "$df_image" read "$uri"
 wait "$server" 2>/dev/null || :
+rm -r "$(cat "$dir/eval")"         # its scripts, in a directory of its own
 refuse 1 "is empty" -- sh -c "exec nbdkit -U - memory 0 --run '\"$df_image\" map \"\$uri\"'"
 finish
