@@ -266,4 +266,21 @@ static inline void nbd_server_end(struct nbd_server *s)
     close(s->listener);
 }
 
+/* Answers for scripts. */
+
+static inline bool answer_garbage(struct nbd_server *s, struct nbd_request *requests, size_t n)
+{
+    uint8_t bytes[64];
+    (void)requests, (void)n;
+    for (unsigned i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)unit_random();
+    return nbd_put(s, bytes, sizeof bytes);
+}
+
+static inline bool hang_up(struct nbd_server *s, struct nbd_request *requests, size_t n)
+{
+    (void)s, (void)requests, (void)n;
+    return false;
+}
+
 #endif

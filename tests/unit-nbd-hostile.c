@@ -120,21 +120,6 @@ static bool answer_too_much(struct nbd_server *s, struct nbd_request *requests, 
     return nbd_put(s, b.bytes, b.n);
 }
 
-static bool answer_garbage(struct nbd_server *s, struct nbd_request *requests, size_t n)
-{
-    uint8_t bytes[64];
-    (void)requests, (void)n;
-    for (unsigned i = 0; i < sizeof bytes; i++)
-        bytes[i] = (uint8_t)unit_random();
-    return nbd_put(s, bytes, sizeof bytes);
-}
-
-static bool hang_up(struct nbd_server *s, struct nbd_request *requests, size_t n)
-{
-    (void)s, (void)requests, (void)n;
-    return false;
-}
-
 START_TEST(wrong_otherwise)
 {
     static const struct {

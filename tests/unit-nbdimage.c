@@ -347,21 +347,6 @@ static bool answer_another(struct nbd_server *s, struct nbd_request *requests, s
     return nbd_send_extents(s, requests[n - 1].cookie + 1000, true, 1, (uint32_t[]){ 65536, 1 }, 1);
 }
 
-static bool answer_garbage(struct nbd_server *s, struct nbd_request *requests, size_t n)
-{
-    uint8_t bytes[64];
-    (void)requests, (void)n;
-    for (unsigned i = 0; i < sizeof bytes; i++)
-        bytes[i] = (uint8_t)unit_random();
-    return nbd_put(s, bytes, sizeof bytes);
-}
-
-static bool hang_up(struct nbd_server *s, struct nbd_request *requests, size_t n)
-{
-    (void)s, (void)requests, (void)n;
-    return false;
-}
-
 static bool say_nothing(struct nbd_server *s, struct nbd_request *requests, size_t n)
 {
     (void)requests, (void)n;

@@ -151,7 +151,7 @@ static int raw_end(struct sink *s, struct df_error *err)
 
 /* ------------------------------------------------------------------- qcow2 */
 
-static int image_open(struct sink *s, struct df_error *err)
+static int qcow2_sink_open(struct sink *s, struct df_error *err)
 {
     const struct qcow2_source source = { .name = s->name, .granularity = s->granularity, .recording = s->recording };
     struct qcow2_stream *stream = NULL;
@@ -160,18 +160,18 @@ static int image_open(struct sink *s, struct df_error *err)
     return r;
 }
 
-static int image_put(struct sink *s, uint64_t start, uint64_t length, struct df_error *err)
+static int qcow2_sink_put(struct sink *s, uint64_t start, uint64_t length, struct df_error *err)
 {
     uint64_t first = start / s->granularity, last = (start + length - 1) / s->granularity;
     return qcow2_stream_set(s->state, first, last - first + 1, err);
 }
 
-static int image_end(struct sink *s, struct df_error *err)
+static int qcow2_sink_end(struct sink *s, struct df_error *err)
 {
     return qcow2_stream_end(s->state, err);
 }
 
-static void image_close(struct sink *s)
+static void qcow2_sink_close(struct sink *s)
 {
     struct qcow2_stream *stream = s->state;
     qcow2_stream_close(&stream);
@@ -206,7 +206,7 @@ static int svg_end(struct sink *s, struct df_error *err)
 static const struct format formats[] = {
     { "json", true, false, json_open, json_put, json_end, release },
     { "raw", false, false, raw_open, raw_put, raw_end, release },
-    { "qcow2", false, true, image_open, image_put, image_end, image_close },
+    { "qcow2", false, true, qcow2_sink_open, qcow2_sink_put, qcow2_sink_end, qcow2_sink_close },
     { "svg", true, false, svg_open, svg_put, svg_end, release },
 };
 

@@ -5,12 +5,12 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <dirtyferry/bitmap.h>
 
 #include "base/error.h"
 #include "cli/input.h"
+#include "image/image.h"
 #include "image/nbd.h"
 
 #define TIMEOUT_MS 10000
@@ -19,15 +19,6 @@ struct export {
     struct nbd_source *source;
     struct input_bitmap bitmap;
 };
-
-static bool is_uri(const char *name)
-{
-    static const char *const schemes[] = { "nbd://", "nbds://", "nbd+unix://", "nbds+unix://", "nbd+vsock://", "nbds+vsock://" };
-    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
-        if (!strncmp(name, schemes[i], strlen(schemes[i])))
-            return true;
-    return false;
-}
 
 static int nbd_open(struct input *in, struct df_error *err)
 {
@@ -65,4 +56,4 @@ static void nbd_end(struct input *in)
     free(e);
 }
 
-const struct input_ops input_nbd = { .format = "nbd", .detect = is_uri, .open = nbd_open, .read = nbd_read, .close = nbd_end };
+const struct input_ops input_nbd = { .format = "nbd", .detect = image_is_uri, .open = nbd_open, .read = nbd_read, .close = nbd_end };

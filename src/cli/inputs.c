@@ -180,7 +180,7 @@ struct image {
     struct input_bitmap bitmaps[];
 };
 
-static int image_open(struct input *in, struct df_error *err)
+static int qcow2_input_open(struct input *in, struct df_error *err)
 {
     CLEANUP(qcow2_close) struct qcow2 *qcow2 = NULL;
     const struct qcow2_bitmap *list;
@@ -200,12 +200,12 @@ static int image_open(struct input *in, struct df_error *err)
     return 0;
 }
 
-static int image_read(struct input *in, size_t index, struct map *map, struct df_error *err)
+static int qcow2_input_read(struct input *in, size_t index, struct map *map, struct df_error *err)
 {
     return qcow2_read(((struct image *)in->state)->qcow2, index, map, err);
 }
 
-static void image_close(struct input *in)
+static void qcow2_input_close(struct input *in)
 {
     struct image *image = in->state;
     if (image)
@@ -213,7 +213,7 @@ static void image_close(struct input *in)
     free(image);
 }
 
-const struct input_ops input_qcow2 = { .format = "qcow2", .detect = qcow2_detect, .open = image_open, .read = image_read, .close = image_close };
+const struct input_ops input_qcow2 = { .format = "qcow2", .detect = qcow2_detect, .open = qcow2_input_open, .read = qcow2_input_read, .close = qcow2_input_close };
 
 /* ------------------------------------------------------------------- table */
 

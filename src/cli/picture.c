@@ -11,14 +11,10 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "bitmap/map.h"
 #include "cli/stretches.h"
 
 #define LEVELS 5u
-
-static uint64_t cells_of(uint64_t size, uint64_t cell_bytes)
-{
-    return size / cell_bytes + (size % cell_bytes != 0);
-}
 
 void picture_begin(struct picture *p, uint64_t size, uint64_t granularity)
 {
@@ -26,9 +22,9 @@ void picture_begin(struct picture *p, uint64_t size, uint64_t granularity)
     p->size = size;
     p->granularity = granularity;
     p->cell_bytes = granularity;
-    while (cells_of(size, p->cell_bytes) > PICTURE_CELLS)
+    while (map_round_up(size, p->cell_bytes) > PICTURE_CELLS)
         p->cell_bytes *= 2;
-    p->ncells = (unsigned)cells_of(size, p->cell_bytes);
+    p->ncells = (unsigned)map_round_up(size, p->cell_bytes);
 }
 
 void picture_add(struct picture *p, uint64_t start, uint64_t length)

@@ -56,6 +56,8 @@ void comparison_publish(void *events, const struct comparison *comparison, const
 
 /* The file is replaced as a whole: a killed process leaves the old one or the new one. */
 int comparison_write(int dirfd, const struct comparison *comparison, struct df_error *err);
+/* The fields of a file that replies and events have too. */
+void comparison_put_fields(struct out *out, const struct comparison *comparison);
 void comparison_remove(int dirfd, const struct comparison *comparison);
 /* -EPROTO: it is none, or makes no sense. */
 int comparison_decode(const uint8_t *bytes, size_t nbytes, struct comparison *comparison, struct df_error *err);

@@ -6,17 +6,7 @@
 
 void comparison_put(struct out *out, const struct comparison *c)
 {
-    char text[UUID_TEXT_BYTES];
-    out_text(out, "diff", uuid_format(c->uuid, text));
-    out_text(out, "disk", c->disk);
-    out_text(out, "bitmap", c->bitmap);
-    out_text(out, "against", c->against);
-    out_text(out, "state", comparison_state_name(c->state));
-    out_u64(out, "size", c->size);
-    out_u64(out, "granularity", c->granularity);
-    out_u64(out, "position", c->position);
-    out_u64(out, "different", c->different);
-    out_u64(out, "unread", c->unread);
+    comparison_put_fields(out, c);
     if (c->state == COMPARISON_COMPLETE)
         out_bool(out, "inconsistent", c->inconsistent);
 }

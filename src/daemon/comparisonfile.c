@@ -60,21 +60,26 @@ const char *comparison_state_name(enum comparison_state state)
 
 /* --------------------------------------------------------------- writing */
 
-static void put(struct out *out, const struct comparison *c)
+void comparison_put_fields(struct out *out, const struct comparison *c)
 {
     char text[UUID_TEXT_BYTES];
-    out_init(out);
     out_text(out, "diff", uuid_format(c->uuid, text));
-    out_text(out, "state", comparison_state_name(c->state));
     out_text(out, "disk", c->disk);
     out_text(out, "bitmap", c->bitmap);
     out_text(out, "against", c->against);
-    out_text(out, "stamp", c->stamp);
+    out_text(out, "state", comparison_state_name(c->state));
     out_u64(out, "size", c->size);
     out_u64(out, "granularity", c->granularity);
     out_u64(out, "position", c->position);
     out_u64(out, "different", c->different);
     out_u64(out, "unread", c->unread);
+}
+
+static void put(struct out *out, const struct comparison *c)
+{
+    out_init(out);
+    comparison_put_fields(out, c);
+    out_text(out, "stamp", c->stamp);
     out_bool(out, "qemu", c->qemu);
     out_bool(out, "filled", c->filled);
     out_bool(out, "inconsistent", c->inconsistent);

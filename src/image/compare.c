@@ -27,11 +27,6 @@ void lane_destroy(struct lane *lane)
     free(lane->buffers[1]);
 }
 
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static bool is_zero(const uint8_t *bytes, uint64_t nbytes)
 {
     return !bytes[0] && !memcmp(bytes, bytes + 1, nbytes - 1);
@@ -118,7 +113,7 @@ static int compare_piece(struct lane *lane, const struct stretch *s, uint64_t of
 static bool compare_views(struct lane *lane, const struct stretch *s, struct compared *c)
 {
     struct image *old = s->action == PLAN_NEW_ALONE ? NULL : lane->diff->old, *new = s->action == PLAN_OLD_ALONE ? NULL : lane->diff->new;
-    if ((old && !old->ops->view) || (new && !new->ops->view))
+    if ((old && !image_has_views(old)) || (new && !image_has_views(new)))
         return false;
     if ((old && !image_view(old, lane->index, s->offset, s->length, &lane->old)) || (new && !image_view(new, lane->index, s->offset, s->length, &lane->new)))
         return false;

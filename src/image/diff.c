@@ -236,7 +236,7 @@ static int start_reader(struct run *run, struct reader *reader, struct df_error 
 static unsigned useful_lanes(const struct diff *diff)
 {
     unsigned processors = (unsigned)get_nprocs(), least = processors < 2 ? 2 : processors;
-    return diff->old->ops->view && diff->new->ops->view && least < diff->lanes ? least : diff->lanes;
+    return image_has_views(diff->old) && image_has_views(diff->new) && least < diff->lanes ? least : diff->lanes;
 }
 
 /* Fewer than wanted do it too. */

@@ -110,9 +110,14 @@ int image_read(struct image *image, unsigned lane, uint64_t offset, void *buffer
     return image->ops->read(image, lane, offset, buffer, nbytes, err);
 }
 
+bool image_has_views(const struct image *image)
+{
+    return image->ops->view != NULL;
+}
+
 bool image_view(struct image *image, unsigned lane, uint64_t offset, size_t nbytes, const uint8_t **bytes)
 {
-    return image->ops->view && image->ops->view(image, lane, offset, nbytes, bytes);
+    return image->ops->view(image, lane, offset, nbytes, bytes);
 }
 
 bool image_view_holds(const struct image *image, unsigned lane)

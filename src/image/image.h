@@ -86,8 +86,9 @@ int image_extent(struct image *image, uint64_t offset, struct extent *extent, st
  */
 int image_read(struct image *image, unsigned lane, uint64_t offset, void *buffer, size_t nbytes, struct df_error *err);
 
+bool image_has_views(const struct image *image);
 /*
- * The same bytes where they lie, without a copy, up to IMAGE_VIEW_MAX: valid until
+ * Of one that has views: the same bytes where they lie, without a copy, up to IMAGE_VIEW_MAX: valid until
  * the lane's next view of this image.  False: they have to be read.
  */
 bool image_view(struct image *image, unsigned lane, uint64_t offset, size_t nbytes, const uint8_t **bytes);

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "image/plan.h"
 
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 void plan_begin(struct plan *plan, const struct diff *diff)
 {
     uint64_t old = diff->old->size, new = diff->new->size;

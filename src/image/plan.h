@@ -33,6 +33,11 @@ struct plan {
     } old, new;
 };
 
+static inline uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 void plan_begin(struct plan *plan, const struct diff *diff);
 
 /*

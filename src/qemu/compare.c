@@ -25,11 +25,6 @@
 #include "base/error.h"
 #include "bitmap/disk.h"
 
-static const json_t *child_of(const struct visit *v, const struct remote_job *job, char name[QEMU_NAME_BYTES])
-{
-    return qemu_noted(v, job, "child", name);
-}
-
 static int check(const struct visit *v, const struct remote_job *job, struct df_error *err)
 {
     int r = qemu_check_node(v, job, err);
@@ -85,7 +80,7 @@ int step_watch(struct visit *v, struct remote_job **jobs, size_t n, struct df_er
         char name[QEMU_NAME_BYTES];
         const json_t *child;
         r = qemu_check_node(v, jobs[i], err);
-        child = child_of(v, jobs[i], name);
+        child = qemu_child_of(v, jobs[i], name);
         if (!r && jobs[i]->recorded && (!child || view_flag(child, "inconsistent")))
             r = lost(jobs[i], err);
         else if (!r && !child)
@@ -121,7 +116,7 @@ static int fill(struct visit *v, const struct remote_job *job, struct df_error *
     struct map_ref *ref = NULL;
     char name[QEMU_NAME_BYTES];
     int r = qemu_check_node(v, job, err);
-    const json_t *child = child_of(v, job, name);
+    const json_t *child = qemu_child_of(v, job, name);
     if (!r && (!child || view_flag(child, "inconsistent")))
         r = lost(job, err);
     if (!r)

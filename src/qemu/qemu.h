@@ -65,6 +65,10 @@ void qemu_name(const struct remote_job *job, const char *what, char name[QEMU_NA
 /* The job's bitmap, and what a session has beside it under that name; NULL: not there.  `name` is filled either way. */
 const json_t *qemu_bitmap_of(const struct visit *v, const struct remote_job *job);
 const json_t *qemu_noted(const struct visit *v, const struct remote_job *job, const char *what, char name[QEMU_NAME_BYTES]);
+static inline const json_t *qemu_child_of(const struct visit *v, const struct remote_job *job, char name[QEMU_NAME_BYTES])
+{
+    return qemu_noted(v, job, "child", name);
+}
 /* Of the job's node and export. */
 void qemu_id(const struct remote_job *job, char id[QEMU_ID_BYTES]);
 /* The node, of the size that our disk has; and the bitmap's name is one that users may have. */

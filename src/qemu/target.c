@@ -22,11 +22,6 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-static const json_t *child_of(const struct visit *v, const struct remote_job *job, char name[QEMU_NAME_BYTES])
-{
-    return qemu_noted(v, job, "child", name);
-}
-
 /* -------------------------------------------------------------------- add */
 
 /* QEMU says whether it could make the bitmap, and does not: the last action of the transaction always fails. */
@@ -55,7 +50,7 @@ static int plan_add(struct visit *v, const struct remote_job *job, json_t *actio
                       qemu_of(job)->at.node, qemu_of(job)->at.socket, job->bitmap);
     if (!r && !carrier_takes(job->info.nbits))
         r = error_set(err, -EFBIG, "bitmap '%s' has %" PRIu64 " bits, more than the 2^32 that QEMU takes from outside: move it with a coarser --granularity", job->bitmap, job->info.nbits);
-    if (r < 0 || child_of(v, job, child))
+    if (r < 0 || qemu_child_of(v, job, child))
         return r;
     r = try_to_make(v, job, err);
     if (!r)
@@ -88,7 +83,7 @@ int step_record(struct visit *v, struct remote_job **jobs, size_t n, struct df_e
     for (size_t i = 0; !r && i < n; i++) {
         const struct remote_job *job = jobs[i];
         char name[QEMU_NAME_BYTES];
-        const json_t *child = child_of(v, job, name);
+        const json_t *child = qemu_child_of(v, job, name);
         if (!child && job->recorded)
             r = qemu_bitmap_of(v, job) ? 0 : lost(job, err);
         else if (!child)
@@ -143,7 +138,7 @@ static int merge(struct visit *v, const struct remote_job *job, struct df_error 
     struct backend *b = job->backend;
     struct backend_map map = { 0 };
     char child[QEMU_NAME_BYTES];
-    bool has_child = child_of(v, job, child), has_bitmap = qemu_bitmap_of(v, job);
+    bool has_child = qemu_child_of(v, job, child), has_bitmap = qemu_bitmap_of(v, job);
     if (has_bitmap)
         return has_child ? refuse_foreign(job, err) : is_made(v, job);
     if (!has_child)
@@ -172,7 +167,7 @@ int step_withdraw(struct visit *v, struct remote_job **jobs, size_t n, struct df
     for (size_t i = 0; i < n; i++) {
         char child[QEMU_NAME_BYTES];
         carrier_remove(v, jobs[i]);
-        if (child_of(v, jobs[i], child))
+        if (qemu_child_of(v, jobs[i], child))
             act(actions, "remove", jobs[i], child);
     }
     return act_all(v, actions, 0, QEMU_TIMEOUT_MS, err);
@@ -182,7 +177,7 @@ static int all_dirty(struct visit *v, const struct remote_job *job, struct df_er
 {
     CLEANUP(map_close) struct map *ones = NULL;
     char child[QEMU_NAME_BYTES];
-    bool has_child = child_of(v, job, child);
+    bool has_child = qemu_child_of(v, job, child);
     if (qemu_bitmap_of(v, job))
         return has_child ? refuse_foreign(job, err) : is_made(v, job);
     int r = map_create_anonymous(job->info.nbits, &ones, err);
